@@ -1,0 +1,78 @@
+"""Every error that the package raises on purpose.
+
+ConstitutionalError
+├── InputError           a file, a record or a setting from the user is wrong
+│   ├── ConstitutionFileError   a constitution that cannot be read
+│   ├── PromptFileError         a prompt set that cannot be read
+│   └── RecipeError             a recipe that cannot be run
+├── ModelError           a folder that is no model, a tokenizer that lacks what is needed
+├── EngineError          a model did not answer as the protocol promises
+├── MissingExtraError    an optional dependency is not installed
+└── RunFolderError       a run folder that is in use, read-only, or of another run
+
+The command line prints the message of any of these as one sentence and exits with 2. A message says
+where (file and line), what was expected, what was found, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class ConstitutionalError(Exception):
+    """Base of all errors that the package raises on purpose."""
+
+
+class InputError(ConstitutionalError):
+    """Something that the user wrote is wrong; carries the file and the 1-based line where known."""
+
+    def __init__(self, message: str, *, path: str | Path | None = None, line: int | None = None):
+        self.path = None if path is None else Path(path)
+        self.line = line
+        self.reason = message
+        where = "" if path is None else f"{path}: " if line is None else f"{path}, line {line}: "
+        super().__init__(where + message)
+
+
+class ConstitutionFileError(InputError):
+    """A constitution that cannot be read."""
+
+
+class PromptFileError(InputError):
+    """A prompt set that cannot be read."""
+
+
+class RecipeError(InputError):
+    """A recipe that cannot be run."""
+
+
+class ModelError(ConstitutionalError):
+    """A folder that is no model, or a model or tokenizer that lacks what a stage needs."""
+
+
+class EngineError(ConstitutionalError):
+    """A model did not answer as the engine protocol promises."""
+
+
+class MissingExtraError(ConstitutionalError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, what: str):
+        super().__init__(
+            f"{what} needs {package}, which is not installed: pip install 'constitutional[{extra}]'"
+        )
+
+
+class RunFolderError(ConstitutionalError):
+    """A run folder that is in use, read-only, or holds another run."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint that names the closest of ``known`` to ``word``, or lists them when none is close."""
+    known = list(known)
+    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known: " + ", ".join(known)
