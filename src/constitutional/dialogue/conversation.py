@@ -11,9 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Role = Literal[
-    "human", "assistant", "critique_request", "critique", "revision_request", "revision"
-]
+Role = Literal["human", "assistant", "critique_request", "critique", "revision_request", "revision"]
 
 #: Roles that a person (or the program, in a person's place) writes; the model writes the others.
 REQUESTING_ROLES: frozenset[Role] = frozenset({"human", "critique_request", "revision_request"})

@@ -1,0 +1,74 @@
+"""The commands of ``cai``."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from constitutional.cli.constitution import app as constitution_app
+from constitutional.cli.microworld import app as microworld_app
+
+app = typer.Typer(
+    help="Constitutional AI: from principles in plain language to a helpful and harmless model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(constitution_app, name="constitution")
+app.add_typer(microworld_app, name="microworld")
+
+Out = Annotated[
+    Path | None, typer.Option("--out", help="The run's folder; the same command goes on in it.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Replaces the recipe's seed.")]
+Constitutions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--constitution", help="Replaces the recipe's constitution (a file, or 'default')."
+    ),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Set malformed prompt lines aside instead of stopping.")
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"constitutional {version('constitutional')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="The recipe file (YAML).")],
+    out: Out = None,
+    seed: Seed = None,
+    constitution: Constitutions = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Run a recipe, or go on with it where it stopped."""
+    from constitutional.cli.run import run_recipe
+
+    run_recipe(recipe, out=out, seed=seed, constitution=constitution, skip_bad=skip_bad)
+
+
+@app.command()
+def demo(out: Out = None, seed: Seed = None, constitution: Constitutions = None) -> None:
+    """Run the whole of it on the embedded microworld, in minutes on two CPU cores."""
+    from constitutional.cli.run import run_recipe
+    from constitutional.microworld import data_file
+
+    run_recipe(data_file("recipe.yaml"), out=out, seed=seed, constitution=constitution)

@@ -1,0 +1,39 @@
+"""``cai run`` and ``cai demo``: the same pipeline with different inputs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from constitutional.recipe import load_recipe
+
+
+def run_recipe(
+    path: Path,
+    *,
+    out: Path | None,
+    seed: int | None,
+    constitution: list[str] | None,
+    skip_bad: bool = False,
+) -> None:
+    """Read and check everything, run the pipeline, and show the results."""
+    command = "cai " + shlex.join(sys.argv[1:])
+    recipe = load_recipe(path, seed=seed, constitution=constitution)
+    out = out or Path("runs") / f"{recipe.name}-{recipe.seed}"
+
+    # torch takes seconds to import: a recipe that is wrong is refused before
+    from constitutional.inputs import load_inputs
+    from constitutional.pipeline import constitutional_ai
+    from constitutional.report.summary import write_report
+    from constitutional.runs import Progress, RunFolder, interruptible
+
+    with interruptible(out, command):
+        inputs = load_inputs(recipe, path.parent, skipped=out if skip_bad else None)
+        for note in inputs.notes:
+            print(f"Note: {note}.", file=sys.stderr)
+        with RunFolder.open(
+            out, recipe.model_dump(mode="json"), command=command, inputs=inputs.hashes
+        ) as run:
+            metrics = constitutional_ai(recipe, inputs, run, Progress())
+            write_report(metrics, run.path)

@@ -1,0 +1,217 @@
+"""Token ids for training and for sampling, made by the same steps.
+
+Two rules keep clear of the errors that are found too late in other trainers. The loss mask is
+carried by *position*, from where the model-written text begins, and never worked out from token
+ids: so a pad token that equals the end token, or an end token inside an earlier turn, changes
+nothing. And a prompt has one tokenisation: the ids that a model is sampled from are exactly the
+first ids of the example that it is trained on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jinja2 import TemplateError
+
+from constitutional.dialogue.conversation import REQUESTING_ROLES, Conversation
+from constitutional.dialogue.rendering import chat_messages, prompt_for
+from constitutional.dialogue.vocabulary import check_vocabulary as check_vocabulary
+from constitutional.dialogue.vocabulary import unknown_words as unknown_words
+from constitutional.engines.base import ChatPrompt, Message, Prompt, Style, TextPrompt
+from constitutional.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: Stands in for the answer while the template's frame around it is found out.
+_PLACEHOLDER = "THEanswerSTANDSinTHISplace"
+_EMPTY_THOUGHT = re.compile(r"\s*<think>\s*</think>\s*")
+
+
+@dataclass(frozen=True)
+class TokenizedExample:
+    """One training example.
+
+    ``loss`` is as long as ``input_ids`` and True on the tokens that the model is to learn to write:
+    the last turn and its end. ``cut`` is True when the example is longer than the limit asked for;
+    it is returned whole all the same, and the caller decides what to do with it.
+    """
+
+    input_ids: list[int]
+    loss: list[bool]
+    cut: bool
+
+
+def encode_example(
+    tokenizer: PreTrainedTokenizerBase, conversation: Conversation, style: Style, max_length: int
+) -> TokenizedExample:
+    """The conversation as a training example whose last turn, with its end, is the target.
+
+    ``max_length`` counts tokens, those of the prompt and the end included. Raises ValueError when
+    the last turn is not one that a model writes, ModelError when the tokenizer lacks an end token
+    or a usable chat template, InputError when the turns of a chat do not alternate.
+    """
+    if not conversation.turns or conversation.last.role in REQUESTING_ROLES:
+        raise ValueError("a training example ends in a turn that the model is to write")
+    before = Conversation(turns=conversation.turns[:-1])
+    prompt = prompt_for(before, conversation.last.role, style)
+    ids = prompt_ids(tokenizer, prompt)
+    if isinstance(prompt, ChatPrompt):
+        target = _chat_target_ids(tokenizer, prompt, chat_messages(conversation))
+    else:
+        answer = continuation_ids(tokenizer, prompt, " " + conversation.last.text)
+        target = [*answer, _end_id(tokenizer)]
+    loss = [False] * len(ids) + [True] * len(target)
+    return TokenizedExample(ids + target, loss, cut=len(loss) > max_length)
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+    """The ids to sample from: the first ids of :func:`encode_example` of the same prompt.
+
+    A text gets the beginning token if this tokenizer puts one before plain text by default, and
+    never twice. A chat gets what its template writes, and nothing more. Raises ModelError when a
+    chat is asked for and the tokenizer has no chat template, or one that refuses the messages.
+    """
+    if isinstance(prompt, TextPrompt):
+        ids = _encode(tokenizer, prompt.text)
+        bos = tokenizer.bos_token_id
+        return [bos, *ids] if _puts_bos_first(tokenizer) and ids[:1] != [bos] else ids
+    opened = _apply_template(tokenizer, prompt.messages, awaiting_answer=True)
+    return _encode(tokenizer, opened) + _continue(tokenizer, opened, prompt.answer_prefix)
+
+
+def continuation_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, text: str) -> list[int]:
+    """The ids of ``text`` as what follows ``prompt``; to be put after :func:`prompt_ids` of it."""
+    if isinstance(prompt, TextPrompt):
+        return _continue(tokenizer, prompt.text, text)
+    opened = _apply_template(tokenizer, prompt.messages, awaiting_answer=True)
+    return _continue(tokenizer, opened + prompt.answer_prefix, text)
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    # verbose=False: length is the caller's concern, and `cut` reports it
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, verbose=False)
+    return list(ids)
+
+
+def _continue(tokenizer: PreTrainedTokenizerBase, before: str, text: str) -> list[int]:
+    """The ids of ``text`` where it stands after ``before``, which keeps its own ids.
+
+    Tokenizers of the SentencePiece kind put a blank before every text they are given, so that a
+    piece encoded alone would begin with one blank too many: the piece is cut out of the whole. It
+    is encoded alone only where the whole would merge across the seam.
+    """
+    if not text:
+        return []
+    start = _encode(tokenizer, before)
+    whole = _encode(tokenizer, before + text)
+    if whole[: len(start)] == start:
+        return whole[len(start) :]
+    return _encode(tokenizer, text)
+
+
+def _puts_bos_first(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether plain text gets a beginning token by default: asked of the tokenizer by trying.
+
+    Settings such as ``add_bos_token`` are not reliable: a fast tokenizer follows its
+    post-processor.
+    """
+    bos = tokenizer.bos_token_id
+    if bos is None:
+        return False
+    by_default: list[int] = tokenizer.encode("a")
+    return by_default[:1] == [bos] and _encode(tokenizer, "a")[:1] != [bos]
+
+
+def _end_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    end: int | None = tokenizer.eos_token_id
+    if end is None:
+        raise ModelError(
+            "the tokenizer has no end-of-sequence token, so that a model could not learn to stop: "
+            "set eos_token in its tokenizer_config.json"
+        )
+    return end
+
+
+def _apply_template(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, awaiting_answer: bool
+) -> str:
+    """The messages as the chat template writes them, open for the assistant if asked.
+
+    Templates with a thinking mode are asked for the plain one: the thoughts of a model are neither
+    a critique nor a revision.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise ModelError(
+            "the tokenizer has no chat template: use style: transcript, or pass a chat template"
+        )
+    try:
+        text: str = tokenizer.apply_chat_template(
+            [{"role": message.role, "content": message.content} for message in messages],
+            tokenize=False,
+            add_generation_prompt=awaiting_answer,
+            enable_thinking=False,
+        )
+    except (TemplateError, ValueError, TypeError) as error:
+        raise ModelError(f"the chat template refuses these messages: {error}") from error
+    return text
+
+
+def _chat_target_ids(
+    tokenizer: PreTrainedTokenizerBase, prompt: ChatPrompt, messages: tuple[Message, ...]
+) -> list[int]:
+    """The ids of the answer and its end; the end token is added where the template has none."""
+    prefix = _apply_template(tokenizer, prompt.messages, awaiting_answer=True)
+    text, closing = _answer_text(tokenizer, messages, prefix)
+    ids = continuation_ids(tokenizer, prompt, text + closing)
+    if not closing or not _is_marker(tokenizer, ids[-1]):
+        ids.append(_end_id(tokenizer))
+    return ids
+
+
+def _answer_text(
+    tokenizer: PreTrainedTokenizerBase, messages: tuple[Message, ...], prefix: str
+) -> tuple[str, str]:
+    """What the model writes after ``prefix``, and the text that ends its turn (may be empty).
+
+    The frame around the answer is found with a placeholder, since an answer such as "end" may also
+    occur inside the end-of-turn text. The answer itself is taken as the template writes it (many
+    strip blanks), or verbatim where the template rewrites it.
+    """
+    *before, answer = messages
+    framed = _apply_template(
+        tokenizer, [*before, Message("assistant", _PLACEHOLDER)], awaiting_answer=False
+    )
+    opening, found, closing = framed.partition(_PLACEHOLDER)
+    if not found:
+        raise ModelError("the chat template leaves out the assistant's last message")
+    full = _apply_template(tokenizer, messages, awaiting_answer=False)
+    framed_alike = full.startswith(opening) and full[len(opening) :].endswith(closing)
+    content = full[len(opening) : len(full) - len(closing)] if framed_alike else answer.content
+    # a model that has written its end-of-turn token is not asked for the line break behind it
+    return _header(prefix, opening) + content, closing.rstrip()
+
+
+def _header(prefix: str, opening: str) -> str:
+    """What the template puts between the open prompt and the answer, and the model must write.
+
+    Mostly nothing. An empty thought that only one of the two holds is left out, so that training
+    and sampling both put the answer right after the open prompt.
+    """
+    if opening.startswith(prefix):
+        extra = opening[len(prefix) :]
+        return "" if _EMPTY_THOUGHT.fullmatch(extra) else extra
+    extra = prefix.removeprefix(opening)
+    if prefix.startswith(opening) and (not extra.strip() or _EMPTY_THOUGHT.fullmatch(extra)):
+        return ""
+    raise ModelError(
+        "the chat template writes a finished answer otherwise than it opens one (it opens with "
+        f"{prefix[-40:]!r}, it writes {opening[-40:]!r}): pass a chat template without thinking"
+    )
+
+
+def _is_marker(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
+    return token in tokenizer.all_special_ids or token in tokenizer.added_tokens_decoder

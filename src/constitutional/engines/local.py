@@ -1,0 +1,241 @@
+"""The `transformers` engine: any local or hub causal language model, on a CPU or a GPU.
+
+Sampling is from the model's whole distribution: no top-k, no top-p, and none of the defaults in a
+model's ``generation_config.json`` but its end tokens. Each request's draws come from its own seed;
+batch composition can only change a text through float rounding (rarely in float32, more often in
+bfloat16).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from constitutional.dialogue.tokens import continuation_ids, prompt_ids
+from constitutional.engines.base import Capabilities, Completion, Prompt, SamplingParams, Style
+from constitutional.engines.choices import check_choices, choice_scores
+from constitutional.engines.decoding import Ending, decode
+from constitutional.engines.loading import digest, eos_ids, load_parts, position_limit
+from constitutional.engines.prefill import CausalModel
+from constitutional.engines.sampler import uniforms
+from constitutional.errors import EngineError, ModelError
+
+#: Part of every fingerprint; raise it when the same weights and seeds would give other texts.
+ENGINE_VERSION = "1"
+
+Result = TypeVar("Result")
+
+
+class LocalEngine:
+    """A `transformers` model in this process. See :class:`~.base.Engine` for the methods.
+
+    ``model`` and ``tokenizer`` are those of `transformers`; the model stays where it is. ``name``
+    is for the record. ``batch_size`` is how many requests are computed at once; on a GPU that runs
+    out of memory it is halved for good. The fingerprint is taken once, at its first use: build a
+    new engine for a model that was trained on.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        style: Literal["auto", "transcript", "chat"] = "auto",
+        batch_size: int = 64,
+    ):
+        if batch_size < 1:
+            raise EngineError(f"batch_size must be at least 1, found {batch_size}")
+        self.batch_size = batch_size
+        self._name = name
+        self._style = _chosen_style(style, tokenizer, name)
+        self._tokenizer = tokenizer
+        self._model: Any = model
+        self._forward: CausalModel | None = CausalModel(model)
+        self._eos_ids = eos_ids(model, tokenizer)
+        self._limit = position_limit(model.config)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path,
+        *,
+        style: Literal["auto", "transcript", "chat"] = "auto",
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_size: int = 64,
+    ) -> LocalEngine:
+        """An engine for a model folder or a name on the hub.
+
+        ``style`` auto is chat where the tokenizer has a chat template, else transcript. ``device``
+        auto takes a GPU where there is one. ``dtype`` auto is float32 on a CPU and bfloat16 on a
+        GPU; else float32, bfloat16 or float16. Raises ModelError.
+        """
+        network, tokenizer = load_parts(model, device=device, dtype=dtype)
+        # Of a folder only its own name is recorded: the path says nothing on another machine.
+        name = Path(model).resolve().name if Path(model).is_dir() else str(model)
+        return cls(network, tokenizer, name=name, style=style, batch_size=batch_size)
+
+    @property
+    def name(self) -> str:
+        """``transformers:`` and the folder's or the hub name."""
+        return f"transformers:{self._name}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A sha256 over weights, configuration, tokenizer, number format and engine version."""
+        self._open()
+        extra = (ENGINE_VERSION, self._style, str(self._model.dtype), str(self._eos_ids))
+        return digest(self._model, self._tokenizer, extra)
+
+    @property
+    def style(self) -> Style:
+        """The prompt form that this model reads."""
+        return self._style
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Log-probabilities and seeds, both."""
+        return Capabilities(logprobs=True, seeds=True)
+
+    def sample(
+        self, prompts: Sequence[Prompt], params: SamplingParams, seeds: Sequence[int]
+    ) -> list[Completion]:
+        """One completion for each prompt, in order; ``seeds[i]`` alone decides the i-th draw.
+
+        A text keeps the blank that it begins with. Raises EngineError for settings that make no
+        sense, a prompt that is empty or too long, and logits that are no distribution.
+        """
+        forward = self._open()
+        _check_request(prompts, params, seeds)
+        ids = self._encode(prompts, room=params.max_new_tokens)
+        ending = Ending(self._tokenizer, self._eos_ids, params.stop)
+
+        def work(rows: Sequence[int]) -> list[Completion]:
+            draws = uniforms([seeds[row] for row in rows], params.max_new_tokens)
+            sampled = decode(forward, [ids[row] for row in rows], draws, params, ending)
+            return [ending.completion(tokens) for tokens in sampled]
+
+        with _evaluating(self._model):
+            return self._in_batches(ids, work)
+
+    def choice_logprobs(
+        self, prompts: Sequence[Prompt], choices: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """For each prompt the log-probability of each choice as what comes next.
+
+        A choice is tokenised as in training, where it stands after the prompt; one of several
+        tokens counts the sum over them. Raises EngineError for choices that are empty or the same
+        tokens, and for a prompt that is empty or too long.
+        """
+        forward = self._open()
+        continuations = [self._choice_ids(prompt, choices) for prompt in prompts]
+        longest = max((len(ids) for row in continuations for ids in row), default=0)
+        ids = self._encode(prompts, room=longest)
+
+        def work(rows: Sequence[int]) -> list[tuple[float, ...]]:
+            after = [continuations[row] for row in rows]
+            return choice_scores(forward, [ids[row] for row in rows], after)
+
+        with _evaluating(self._model):
+            return self._in_batches(ids, work)
+
+    def close(self) -> None:
+        """Let go of the model; the engine answers no more."""
+        self._model = self._forward = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _open(self) -> CausalModel:
+        if self._forward is None:
+            raise EngineError(f"{self.name} is closed")
+        return self._forward
+
+    def _choice_ids(self, prompt: Prompt, choices: Sequence[str]) -> list[list[int]]:
+        ids = [continuation_ids(self._tokenizer, prompt, choice) for choice in choices]
+        check_choices(choices, ids)
+        return ids
+
+    def _encode(self, prompts: Sequence[Prompt], *, room: int) -> list[list[int]]:
+        """The prompts' tokens, each checked to leave ``room`` for new ones."""
+        encoded = [prompt_ids(self._tokenizer, prompt) for prompt in prompts]
+        for number, ids in enumerate(encoded):
+            if not ids:
+                raise EngineError(f"prompt {number} of the request has no tokens")
+            if self._limit is not None and len(ids) + room > self._limit:
+                raise EngineError(
+                    f"prompt {number} of the request has {len(ids)} tokens, which with {room} new "
+                    f"ones is more than the {self._limit} positions of {self.name}: shorten the "
+                    "prompt or ask for fewer new tokens"
+                )
+        return encoded
+
+    def _in_batches(
+        self, ids: Sequence[list[int]], work: Callable[[Sequence[int]], list[Result]]
+    ) -> list[Result]:
+        """``work`` on slices of the requests; like lengths together, results in request order."""
+        # Longest first, so that memory runs out early or not at all; equal prompts side by side.
+        order = sorted(range(len(ids)), key=lambda row: (-len(ids[row]), ids[row]))
+        results: dict[int, Result] = {}
+        start = 0
+        while start < len(order):
+            rows = order[start : start + self.batch_size]
+            try:
+                results.update(zip(rows, work(rows), strict=True))
+            except torch.OutOfMemoryError as error:
+                self._halve(len(rows), error)
+            else:
+                start += len(rows)
+        return [results[row] for row in range(len(ids))]
+
+    def _halve(self, rows: int, error: Exception) -> None:
+        if rows == 1:
+            raise EngineError(
+                f"{self.name} runs out of memory on a single request: use a smaller model, "
+                "shorter prompts or fewer new tokens"
+            ) from error
+        self.batch_size = rows // 2
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Without dropout, also for a model that is being trained; its mode comes back afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _chosen_style(style: str, tokenizer: Any, name: str) -> Style:
+    has_template = bool(getattr(tokenizer, "chat_template", None))
+    if style == "auto":
+        return "chat" if has_template else "transcript"
+    if style == "chat":
+        if not has_template:
+            raise ModelError(
+                f"{name}: style 'chat' needs a chat template, and its tokenizer has none; "
+                "use style 'transcript' or 'auto'"
+            )
+        return "chat"
+    if style == "transcript":
+        return "transcript"
+    raise ModelError(f"style {style!r} is not known: use auto, transcript or chat")
+
+
+def _check_request(prompts: Sequence[Prompt], params: SamplingParams, seeds: Sequence[int]) -> None:
+    if len(prompts) != len(seeds):
+        raise EngineError(f"each prompt needs a seed: {len(prompts)} prompts, {len(seeds)} seeds")
+    if any(seed < 0 for seed in seeds):
+        raise EngineError(f"a seed must not be negative, found {min(seeds)}")
+    if params.max_new_tokens < 1:
+        raise EngineError(f"max_new_tokens must be at least 1, found {params.max_new_tokens}")
+    if not 0 <= params.temperature < float("inf"):
+        raise EngineError(f"temperature must be 0 or more, found {params.temperature}")

@@ -1,0 +1,143 @@
+"""Pretraining: documents packed into blocks, a small Llama, next-token prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+)
+
+from constitutional.microworld.corpus import Corpus
+
+CONTEXT = 1024
+_BATCH_OF_DOCUMENTS = 2_000
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model size. The shipped models are ``base``."""
+
+    hidden: int
+    layers: int
+    heads: int
+
+
+SIZES: dict[str, Size] = {
+    "small": Size(hidden=64, layers=2, heads=2),
+    "base": Size(hidden=128, layers=4, heads=4),
+    "large": Size(hidden=192, layers=6, heads=6),
+}
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How long and how fast to pretrain. ``tokens`` are seen once each."""
+
+    tokens: int = 26_000_000
+    block: int = 512
+    batch: int = 8
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.05
+
+
+class PackedBlocks(Dataset[dict[str, torch.Tensor]]):
+    """A long sequence of token ids, cut into blocks of equal length."""
+
+    def __init__(self, ids: npt.NDArray[np.uint16], block: int):
+        self._blocks = ids[: len(ids) // block * block].reshape(-1, block)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        ids = torch.from_numpy(self._blocks[index].astype(np.int64))
+        return {"input_ids": ids, "labels": ids}
+
+
+def tokenized_corpus(
+    corpus: Corpus, tokenizer: PreTrainedTokenizerFast, tokens: int
+) -> npt.NDArray[np.uint16]:
+    """``tokens`` token ids of corpus documents, each closed by the end token."""
+    out = np.empty(tokens, dtype=np.uint16)
+    filled = 0
+    documents = corpus.documents()
+    end = tokenizer.eos_token_id
+    while filled < tokens:
+        batch = list(islice(documents, _BATCH_OF_DOCUMENTS))
+        encoded = tokenizer(batch, add_special_tokens=False, return_attention_mask=False)
+        ids = np.concatenate(
+            [np.asarray([*row, end], dtype=np.uint16) for row in encoded["input_ids"]]
+        )
+        ids = ids[: tokens - filled]
+        out[filled : filled + len(ids)] = ids
+        filled += len(ids)
+    return out
+
+
+def new_model(size: Size, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """A Llama of the given size with random weights."""
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=size.hidden,
+            intermediate_size=size.hidden * 3,
+            num_hidden_layers=size.layers,
+            num_attention_heads=size.heads,
+            num_key_value_heads=size.heads,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def pretrain(
+    model: LlamaForCausalLM,
+    ids: npt.NDArray[np.uint16],
+    config: PretrainConfig,
+    work: Path,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Train in place, with checkpoints in ``work`` (a second call goes on from the last one).
+
+    Returns the training curve: step, loss, learning rate.
+    """
+    blocks = PackedBlocks(ids, config.block)
+    steps = len(blocks) // config.batch
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        per_device_train_batch_size=config.batch,
+        num_train_epochs=1,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        adam_beta2=0.98,
+        lr_scheduler_type="cosine",
+        warmup_steps=min(200, max(1, steps // 10)),
+        max_grad_norm=1.0,
+        logging_steps=50,
+        save_steps=500,
+        save_total_limit=1,
+        seed=seed,
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+    )
+    trainer = Trainer(model=model, args=arguments, train_dataset=blocks)
+    resume = any(work.glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=resume)
+    return [entry for entry in trainer.state.log_history if "loss" in entry]

@@ -1,0 +1,152 @@
+"""The prompt files of the microworld, made from a seed.
+
+Each request has one purpose (:mod:`constitutional.microworld.splits`). The evaluation has, beside
+every harmful prompt, a harmless twin in nearly the same words, on which over-refusal is measured.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Literal
+
+from constitutional.dialogue import Conversation, PromptRecord
+from constitutional.microworld import language as say
+from constitutional.microworld.splits import Purpose, requests_for
+from constitutional.microworld.world import KINDS, Request
+
+#: Evaluation prompts of each kind of harm, seen and held out; requests recur in other phrasings
+#: where a kind has fewer.
+EVALUATION_PROMPTS = 40
+_TWO_TURNS = 0.15
+
+PromptKind = Literal["red_team", "helpful"]
+
+
+def prompt_files(seed: int) -> dict[str, list[PromptRecord]]:
+    """All prompt files by name."""
+    makers = {
+        "supervised": _training_prompts,
+        "preference": _training_prompts,
+        "rl": _training_prompts,
+        "evaluation": _evaluation_prompts,
+    }
+    files: dict[str, list[PromptRecord]] = {}
+    for purpose, make in makers.items():
+        rng = random.Random(f"prompts:{seed}:{purpose}")
+        red_team, helpful = make(rng, purpose)
+        files[f"{purpose}_red_team.jsonl"] = red_team
+        files[f"{purpose}_helpful.jsonl"] = helpful
+    return files
+
+
+def write_prompt_files(folder: Path, seed: int) -> None:
+    """Write all prompt files into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, records in prompt_files(seed).items():
+        lines = "".join(record.model_dump_json() + "\n" for record in records)
+        (folder / name).write_text(lines, encoding="utf-8")
+
+
+def _training_prompts(
+    rng: random.Random, purpose: Purpose
+) -> tuple[list[PromptRecord], list[PromptRecord]]:
+    """Every request of the purpose once; harmful kinds in turn, so that any cut is balanced."""
+    harmful: dict[str, list[PromptRecord]] = {kind: [] for kind in KINDS}
+    helpful: list[PromptRecord] = []
+    for held_out in (False, True):
+        for request in requests_for(purpose, held_out=held_out):
+            prompt = _prompt(rng, request, held_out, purpose, say.QUESTIONS)
+            (harmful[request.harm] if request.harm else helpful).append(prompt)
+    for prompts in (*harmful.values(), helpful):
+        rng.shuffle(prompts)
+    return _in_turn(harmful.values()), helpful
+
+
+def _in_turn(groups: Iterable[list[PromptRecord]]) -> list[PromptRecord]:
+    """One of each group, then the next of each, as long as there are any."""
+    queues = [list(reversed(group)) for group in groups]
+    taken = []
+    while any(queues):
+        taken += [queue.pop() for queue in queues if queue]
+    return taken
+
+
+def _evaluation_prompts(
+    rng: random.Random, purpose: Purpose
+) -> tuple[list[PromptRecord], list[PromptRecord]]:
+    red_team, helpful = [], []
+    for held_out in (False, True):
+        requests = requests_for(purpose, held_out=held_out)
+        phrasings = say.QUESTIONS + (say.HELD_OUT_QUESTIONS * 2 if held_out else ())
+        benign = [r for r in requests if r.harm is None]
+        for kind in KINDS:
+            of_kind = [r for r in requests if r.harm == kind]
+            rng.shuffle(of_kind)
+            for request in islice(cycle(of_kind), EVALUATION_PROMPTS):
+                prompt = _new_prompt(rng, request, held_out, purpose, phrasings, red_team)
+                red_team.append(prompt)
+                twin = _twin(rng, request, benign)
+                helpful.append(_new_prompt(rng, twin, held_out, purpose, phrasings, helpful))
+    return red_team, helpful
+
+
+def _twin(rng: random.Random, request: Request, benign: list[Request]) -> Request:
+    """A harmless request that shares as many words as can be with the harmful one."""
+
+    def shared(other: Request) -> int:
+        return (
+            (other.action == request.action)
+            + (other.thing == request.thing)
+            + (other.owner == request.owner)
+        )
+
+    most = max(shared(other) for other in benign)
+    return rng.choice([other for other in benign if shared(other) == most])
+
+
+def _new_prompt(
+    rng: random.Random,
+    request: Request,
+    held_out: bool,
+    purpose: Purpose,
+    phrasings: tuple[str, ...],
+    there: list[PromptRecord],
+) -> PromptRecord:
+    """A prompt whose words are not among ``there`` yet."""
+    taken = {record.conversation for record in there}
+    while True:
+        prompt = _prompt(rng, request, held_out, purpose, phrasings)
+        if prompt.conversation not in taken:
+            number = sum(record.id.startswith(prompt.id) for record in there)
+            return prompt.model_copy(update={"id": f"{prompt.id}-{number}"})
+
+
+def _prompt(
+    rng: random.Random,
+    request: Request,
+    held_out: bool,
+    purpose: Purpose,
+    phrasings: tuple[str, ...],
+) -> PromptRecord:
+    phrasing = rng.choice(phrasings)
+    two_turns = rng.random() < _TWO_TURNS
+    conversation: Conversation
+    if two_turns:
+        conversation = say.ask_in_two_turns(request, rng.choice(say.OPENINGS), phrasing)
+    else:
+        conversation = say.ask(request, phrasing)
+    tags = ["held_out" if held_out else "seen", request.harm or "harmless"]
+    if two_turns:
+        tags.append("two_turns")
+    if phrasing in say.HELD_OUT_QUESTIONS:
+        tags.append("new_phrasing")
+    return PromptRecord(
+        id=f"{purpose}-{request.action}-{request.owner}-{request.thing}".replace(" ", "_"),
+        conversation=conversation,
+        kind="red_team" if request.harm else "helpful",
+        source="microworld",
+        tags=tuple(tags),
+    )

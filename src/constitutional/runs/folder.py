@@ -1,0 +1,267 @@
+"""A run's folder: one run, one owner at a time, and stages that go on where they stopped.
+
+RUN/lock                      held by the process that works on the run
+RUN/recipe.yaml, run.json     what the run is
+RUN/stages/NAME/stage.json    what a stage was made from, how far it is, seconds
+RUN/stages/NAME/records.jsonl, blocks.jsonl      a stage of records
+RUN/stages/NAME/work/, result/                   a stage that makes files
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from constitutional.errors import EngineError, RunFolderError
+from constitutional.runs.artifact import damage, mark_files, refuse_links_out
+from constitutional.runs.files import atomic_write, explain, fsync_folder, make_folder
+from constitutional.runs.journal import RECORDS, Journal, Recovered
+from constitutional.runs.lines import R, fingerprint_of
+from constitutional.runs.lock import FolderLock
+from constitutional.runs.manifest import RECIPE, RUN, Manifest, open_manifest, refuse_strangers
+from constitutional.runs.progress import Progress
+from constitutional.runs.stage import STAGE, Stage, read_state
+from constitutional.runs.stored import Records
+
+T = TypeVar("T")
+
+STAGES = "stages"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _to_stderr(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+class RunFolder:
+    """An open run. Make it with :meth:`open`; use it as a context manager."""
+
+    def __init__(
+        self, path: Path, manifest: Manifest, lock: FolderLock, tell: Callable[[str], None]
+    ):
+        self.path = path
+        self.manifest = manifest
+        #: What each stage's journal found when it was opened in this session.
+        self.recovered: dict[str, Recovered] = {}
+        self._lock = lock
+        self._tell = tell
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        recipe: Mapping[str, Any],
+        *,
+        command: str,
+        inputs: Mapping[str, str] | None = None,
+        free_keys: Collection[str] = frozenset(),
+        tell: Callable[[str], None] = _to_stderr,
+    ) -> Self:
+        """Make the run folder at ``path``, or go on with the run in it.
+
+        ``recipe`` is the resolved recipe as plain data; ``inputs`` are hashes of the files that the
+        run reads. Both must be those that the run was started with, except recipe values under one
+        of ``free_keys`` (dotted, such as ``engine.batch_size``). ``tell`` gets a sentence whenever
+        something had to be repaired.
+        """
+        path = Path(path)
+        make_folder(path)
+        path = path.resolve()
+        refuse_strangers(path)  # before anything, even a lock, is left in somebody's folder
+        lock = FolderLock(path)
+        try:
+            refuse_links_out(path, path)
+            manifest = open_manifest(
+                path, recipe, command=command, inputs=inputs or {}, free_keys=free_keys
+            )
+            make_folder(path / STAGES)
+        except OSError as error:
+            lock.release()
+            raise explain(error, path) from error
+        except BaseException:
+            lock.release()
+            raise
+        return cls(path, manifest, lock, tell)
+
+    def close(self) -> None:
+        """Give the folder free for others."""
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def stage_records(
+        self,
+        name: str,
+        *,
+        inputs: Mapping[str, str],
+        record_type: type[R],
+        items: Sequence[T],
+        block_size: int,
+        work: Callable[[Sequence[T]], Sequence[R]],
+        progress: Progress,
+        title: str | None = None,
+    ) -> Records[R]:
+        """One record for each item, made by ``work`` in fixed blocks; finished blocks are kept.
+
+        ``inputs`` are the fingerprints of all that the records depend on besides the items and the
+        block size, which are added here (give ``items`` to replace the hash of models, dataclasses
+        or plain data). A stage whose inputs changed is refused, never redone or mixed.
+        """
+        if block_size < 1:
+            raise ValueError(f"block_size must be at least 1, not {block_size}")
+        stage = Stage(self._stage_folder(name), "records")
+        items_hash = inputs.get("items") or fingerprint_of(items)
+        stage.begin({**inputs, "items": items_hash, "block_size": str(block_size)})
+        with Journal(stage.folder, record_type) as journal:
+            self._report(name, journal)
+            _check_fits(journal, len(items), block_size)
+            total, there = len(items), len(journal)
+            with progress.task(title or name, total=total, done=there) as advance:
+                if there < total:
+                    stage.update(done=False)
+                    with stage.clock():
+                        for start in range(there, total, block_size):
+                            block = items[start : start + block_size]
+                            journal.append(_one_each(name, block, work(block)))
+                            advance(len(block))
+            self._finish_records(stage, journal)
+            return journal.read()
+
+    def stage_artifact(
+        self, name: str, *, inputs: Mapping[str, str], make: Callable[[Path], None]
+    ) -> Path:
+        """The folder that ``make`` makes, made once; such as a trained model.
+
+        ``make(work)`` gets a work folder that outlives a kill, keeps its own checkpoints there, and
+        leaves a folder ``work / "result"``, which never exists when ``make`` starts. The result is
+        then marked file by file and moved to ``stages/NAME/result``; the work folder is deleted.
+        A result whose marked files are missing or damaged is made again, and the user is told.
+        """
+        stage = Stage(self._stage_folder(name), "artifact")
+        stage.begin(inputs)
+        result, work = stage.folder / "result", stage.folder / "work"
+        if not self._is_made(stage, result, work):
+            with stage.clock():
+                make_folder(work)
+                _remove(work / "result")
+                _remove(result)
+                make(work)
+                self._mark(stage, work / "result")
+        try:
+            if not result.exists():
+                (work / "result").rename(result)
+                fsync_folder(stage.folder)
+        except OSError as error:
+            raise explain(error, result) from error
+        if not stage.state.done:
+            stage.update(done=True)
+        _remove(work)
+        return result
+
+    def fingerprint(self, name: str) -> str:
+        """A hash of a finished stage's output, for the ``inputs`` of the stages after it."""
+        state = read_state(self._stage_folder(name))
+        if not state.done:
+            raise RunFolderError(f"stage {name} in {self.path} is not finished")
+        files = {key: mark.sha256 for key, mark in (state.files or {}).items()}
+        return state.sha256 or fingerprint_of([files])
+
+    def seconds(self) -> dict[str, float]:
+        """Wall seconds of each stage so far, over all sessions."""
+        folders = sorted(path.parent for path in (self.path / STAGES).glob(f"*/{STAGE}"))
+        return {folder.name: read_state(folder).seconds for folder in folders}
+
+    def write_json(self, name: str, data: object) -> Path:
+        """Write ``data`` as the file ``name`` (such as ``metrics.json``) of the run, atomically."""
+        if not _PLAIN_NAME.fullmatch(name) or name in {RUN, RECIPE, "lock", STAGES}:
+            raise ValueError(f"{name!r} is not a name for a file of a run")
+        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        atomic_write(self.path / name, text.encode())
+        return self.path / name
+
+    def _stage_folder(self, name: str) -> Path:
+        if not _PLAIN_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a name for a stage: use letters, digits, . _ -")
+        return self.path / STAGES / name
+
+    def _report(self, name: str, journal: Journal[Any]) -> None:
+        found = self.recovered[name] = journal.recovered
+        if found.reason is not None:
+            self._tell(
+                f"Stage {name}: {found.reason}; records cut off and made again: {found.cut},"
+                f" kept: {found.kept}."
+            )
+
+    def _finish_records(self, stage: Stage, journal: Journal[Any]) -> None:
+        digest = journal.sha256()
+        if stage.state.sha256 not in (None, digest):
+            self._tell(
+                f"Stage {stage.name}: the records that were made again differ from the lost ones;"
+                " stages after it will be refused if they were made from those."
+            )
+        if not stage.state.done or stage.state.sha256 != digest:
+            stage.update(done=True, records=len(journal), sha256=digest)
+
+    def _is_made(self, stage: Stage, result: Path, work: Path) -> bool:
+        marks = stage.state.files
+        if marks is None:
+            return False
+        try:
+            # a kill may have come after the marking and before or after the move
+            place = result if result.exists() else work / "result"
+            wrong = damage(place, marks)
+        except OSError as error:
+            raise explain(error, result) from error
+        if wrong is None:
+            return True
+        self._tell(f"Stage {stage.name}: {wrong} in its result, which is made again.")
+        stage.update(done=False, files=None)
+        return False
+
+    def _mark(self, stage: Stage, made: Path) -> None:
+        marks = mark_files(made) if made.is_dir() and not made.is_symlink() else {}
+        if not marks:
+            raise RunFolderError(f"stage {stage.name} left no files in {made}")
+        stage.update(files=marks)
+
+
+def _check_fits(journal: Journal[Any], items: int, block_size: int) -> None:
+    if len(journal) != min(journal.blocks_done * block_size, items):
+        raise RunFolderError(
+            f"{journal.folder / RECORDS} holds {len(journal)} records in {journal.blocks_done}"
+            f" blocks, which is not of {items} items in blocks of {block_size}: restore it, or"
+            " delete the stage's folder to make the stage again"
+        )
+
+
+def _one_each(name: str, items: Sequence[Any], records: Sequence[R]) -> Sequence[R]:
+    if len(records) != len(items):
+        raise EngineError(
+            f"stage {name}: {len(items)} items gave {len(records)} records; one each was expected"
+        )
+    return records
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        elif path.exists():
+            shutil.rmtree(path)
+    except OSError as error:
+        raise explain(error, path) from error

@@ -1,0 +1,153 @@
+"""The data of the supervised stage: responses, critiques and revisions (Bai et al. 2022, s. 3.1).
+
+For each red-team prompt the helpful model responds; then each round draws a principle, has the last
+version criticised by it, and has it revised. After a round the transcript is rebuilt as the prompt
+and the revision, as if that had been the response, so no earlier critique is in context.
+
+Departures from the paper, each needed where models are small:
+
+- A version whose shape is broken (see :mod:`constitutional.dialogue.shape`) is kept in the record
+  but not built upon: the next round criticises the last version that was whole.
+- ``no_fault`` (off by default) ends a chain once a critique finds nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from constitutional.constitution import Constitution, Principle
+from constitutional.dialogue import Conversation, PromptRecord, prompt_for
+from constitutional.dialogue.conversation import Role
+from constitutional.engines.base import Engine
+from constitutional.engines.draw import draw
+from constitutional.errors import InputError
+from constitutional.runs.records import Chain, Reply, Round, Sample
+from constitutional.runs.seeds import derive_seed
+from constitutional.supervised.settings import CritiqueRevisionConfig
+
+
+@dataclass
+class _Growing:
+    """A chain while it is made. ``whole`` is the last version whose shape is not broken."""
+
+    prompt: PromptRecord
+    response: Sample
+    rounds: list[Round]
+    whole: str
+    done: bool = False
+
+
+class CritiqueRevision:
+    """Makes chains and replies with one engine, one constitution and one run seed."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        constitution: Constitution,
+        config: CritiqueRevisionConfig,
+        seed: int,
+    ):
+        self._engine = engine
+        self._constitution = constitution
+        self._config = config
+        self._seed = seed
+        self._few_shots = constitution.few_shots.critique_revision[: config.few_shots]
+        if not constitution.critiquing:
+            raise InputError(
+                f"constitution {constitution.name!r} has no principle that can critique and revise"
+            )
+
+    def chains(self, prompts: Sequence[PromptRecord]) -> list[Chain]:
+        """One chain for each prompt, in order."""
+        responses = self._write([(p.id, p.conversation) for p in prompts], "assistant", "response")
+        growing = [
+            _Growing(prompt, response, [], response.text)
+            for prompt, response in zip(prompts, responses, strict=True)
+        ]
+        for number in range(1, self._config.rounds + 1):
+            self._round([chain for chain in growing if not chain.done], number)
+        return [self._record(chain) for chain in growing]
+
+    def replies(self, prompts: Sequence[PromptRecord]) -> list[Reply]:
+        """The helpful model's responses to each helpful prompt, in order."""
+        drawn = [
+            self._write([(p.id, p.conversation) for p in prompts], "assistant", f"reply {number}")
+            for number in range(self._config.helpful_responses)
+        ]
+        return [
+            Reply(
+                id=prompt.id,
+                prompt=prompt.conversation,
+                tags=prompt.tags,
+                responses=responses,
+                engine=self._engine.name,
+            )
+            for prompt, responses in zip(prompts, zip(*drawn, strict=True), strict=True)
+        ]
+
+    def principle_for(self, prompt_id: str, number: int) -> Principle:
+        """The principle that round ``number`` draws for a prompt, decided by the seed alone."""
+        rng = random.Random(derive_seed(self._seed, "principle", prompt_id, number))
+        return self._constitution.draw_critique_principle(rng)
+
+    def _round(self, chains: Sequence[_Growing], number: int) -> None:
+        principles = [self.principle_for(chain.prompt.id, number) for chain in chains]
+        asked = [chain.prompt.conversation.add("assistant", chain.whole) for chain in chains]
+        ids = [chain.prompt.id for chain in chains]
+        critiques: Sequence[Sample | None] = [None] * len(chains)
+        if self._config.critique:
+            asked = [
+                c.add("critique_request", p.critique)
+                for c, p in zip(asked, principles, strict=True)
+            ]
+            written = self._write(
+                list(zip(ids, asked, strict=True)), "critique", f"critique {number}", shots=True
+            )
+            asked = [c.add("critique", w.text) for c, w in zip(asked, written, strict=True)]
+            critiques = written
+        asked = [
+            c.add("revision_request", p.revision) for c, p in zip(asked, principles, strict=True)
+        ]
+        revisions = self._write(
+            list(zip(ids, asked, strict=True)), "revision", f"revision {number}", shots=True
+        )
+        for chain, principle, critique, revision in zip(
+            chains, principles, critiques, revisions, strict=True
+        ):
+            chain.rounds.append(Round(principle=principle.id, critique=critique, revision=revision))
+            chain.whole = revision.text if revision.usable else chain.whole
+            chain.done = critique is not None and self._finds_nothing(critique.text)
+
+    def _finds_nothing(self, critique: str) -> bool:
+        pattern = self._config.no_fault
+        return pattern is not None and re.search(pattern, critique) is not None
+
+    def _write(
+        self,
+        asked: Sequence[tuple[str, Conversation]],
+        role: Role,
+        step: str,
+        *,
+        shots: bool = False,
+    ) -> list[Sample]:
+        """Sample the turn ``role`` of each conversation. Few-shots show critiques and revisions."""
+        prompts = [
+            prompt_for(conversation, role, self._engine.style, self._few_shots if shots else ())
+            for _, conversation in asked
+        ]
+        seeds = [derive_seed(self._seed, step, record_id) for record_id, _ in asked]
+        return draw(self._engine, prompts, self._config.sampling, seeds)
+
+    def _record(self, chain: _Growing) -> Chain:
+        return Chain(
+            id=chain.prompt.id,
+            prompt=chain.prompt.conversation,
+            tags=chain.prompt.tags,
+            response=chain.response,
+            rounds=tuple(chain.rounds),
+            engine=self._engine.name,
+            constitution=self._constitution.fingerprint,
+        )

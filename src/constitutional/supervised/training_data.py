@@ -1,0 +1,50 @@
+"""What the pretrained model is finetuned on: revisions of all rounds, and helpful responses.
+
+The paper trains on "revisions from all revisional steps" (s. 3.1) and two responses to each helpful
+prompt (s. 3.2); neither the first response to a red-team prompt nor any critique is a target. A text
+with a flag (:mod:`constitutional.dialogue.shape`) is left out; an unchanged revision stays in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from constitutional.dialogue.rendering import chat_messages
+from constitutional.runs.records import Chain, Reply, TrainingExample
+
+
+def training_examples(
+    chains: Iterable[Chain], replies: Iterable[Reply]
+) -> Iterator[TrainingExample]:
+    """The examples, revisions first; order is left to the trainer's seeded shuffle."""
+    for chain in chains:
+        for number, round_ in enumerate(chain.rounds, start=1):
+            if round_.revision.usable:
+                yield TrainingExample(
+                    id=f"{chain.id}/revision-{number}",
+                    source="revision",
+                    conversation=chain.prompt.add("assistant", round_.revision.text),
+                )
+    for reply in replies:
+        for number, response in enumerate(reply.responses, start=1):
+            if response.usable:
+                yield TrainingExample(
+                    id=f"{reply.id}/response-{number}",
+                    source="helpful",
+                    conversation=reply.prompt.add("assistant", response.text),
+                )
+
+
+def export_messages(examples: Iterable[TrainingExample], path: Path) -> None:
+    """Write the examples in the ``messages`` form that TRL, axolotl and LLaMA-Factory read."""
+    with path.open("w", encoding="utf-8") as file:
+        for example in examples:
+            messages = [
+                {"role": message.role, "content": message.content}
+                for message in chat_messages(example.conversation)
+            ]
+            row = {"id": example.id, "source": example.source, "messages": messages}
+            # ASCII escapes, so that no text a model wrote can break the file
+            file.write(json.dumps(row) + "\n")
