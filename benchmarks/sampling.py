@@ -148,7 +148,11 @@ def by_engine(model: Any, new_tokens: int) -> Run:
 
 def timed(run: Run, prompts: list[list[int]]) -> float:
     """Wall-clock seconds; a GPU is waited for on both ends."""
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+
+    def wait() -> None:
+        if torch.cuda.is_available():
+            torch.cuda.current_stream().synchronize()
+
     wait()
     start = time.perf_counter()
     run(prompts)

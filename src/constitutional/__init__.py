@@ -13,16 +13,19 @@ from constitutional.constitution import (
 from constitutional.dialogue.conversation import Conversation, Turn
 from constitutional.engines import Engine, SamplingParams, ScriptedEngine, load_engine
 from constitutional.errors import ConstitutionalError
+from constitutional.supervised import CritiqueRevisionConfig, critique_and_revise
 
 __all__ = [
     "Constitution",
     "ConstitutionalError",
     "Conversation",
+    "CritiqueRevisionConfig",
     "Engine",
     "Principle",
     "SamplingParams",
     "ScriptedEngine",
     "Turn",
+    "critique_and_revise",
     "default_constitution",
     "load_constitution",
     "load_engine",

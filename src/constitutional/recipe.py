@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from constitutional.documents import LocatedError, explain, parse_yaml
-
 from constitutional.dialogue.transcript import STOP_STRINGS
+from constitutional.documents import LocatedError, explain, parse_yaml
 from constitutional.engines.base import SamplingParams
 from constitutional.errors import RecipeError
 from constitutional.supervised.settings import CritiqueRevisionConfig, FinetuneConfig

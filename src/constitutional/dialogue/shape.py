@@ -1,7 +1,7 @@
 """Which sampled texts are unfit for training, by their shape alone.
 
-Noisy revisions teach a model to loop or never to stop (Zhang 2025, arXiv 2504.04918). The rules look
-at form, never at content: whether a text is harmful is not theirs to say.
+Noisy revisions teach a model to loop or never to stop (Zhang 2025, arXiv 2504.04918). The rules
+look at form, never at content: whether a text is harmful is not theirs to say.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From completions to records: the text without its outer blanks, and what is wrong with its shape."""
+"""From completions to records: the text without outer blanks, and what is wrong with its shape."""
 
 from __future__ import annotations
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from constitutional.errors import ModelError, nearest
 
@@ -31,13 +33,15 @@ def load_parts(model: str | Path, *, device: str, dtype: str) -> tuple[Any, Any]
     common = {"trust_remote_code": False, "local_files_only": local}
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(model), **common)
-        network, info = AutoModelForCausalLM.from_pretrained(
-            str(model),
-            **common,
-            use_safetensors=True,
-            dtype=number_format,
-            output_loading_info=True,
-        )
+        # the bars of a download are worth seeing
+        with without_bars() if local else nullcontext():
+            network, info = AutoModelForCausalLM.from_pretrained(
+                str(model),
+                **common,
+                use_safetensors=True,
+                dtype=number_format,
+                output_loading_info=True,
+            )
     except Exception as error:  # whatever the libraries raise on a broken model, the user sees why
         raise ModelError(_why(model, error, local=local)) from error
     if info["missing_keys"]:
@@ -48,6 +52,29 @@ def load_parts(model: str | Path, *, device: str, dtype: str) -> tuple[Any, Any]
             f"for, the first being {missing[0]}"
         )
     return network.to(place).eval(), tokenizer
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Without the progress bars of transformers, which know nothing of ours."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def load_tokenizer(model: str | Path) -> Any:
+    """The tokenizer of a model folder or a hub name alone. Raises ModelError as load_parts does."""
+    local = _checked_folder(model)
+    try:
+        return AutoTokenizer.from_pretrained(
+            str(model), trust_remote_code=False, local_files_only=local
+        )
+    except Exception as error:  # as in load_parts
+        raise ModelError(_why(model, error, local=local)) from error
 
 
 def chosen_device(device: str) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from constitutional.evaluation.intervals import Estimate, proportion
@@ -38,7 +39,7 @@ def behaviour_shares(verdicts: Sequence[Verdict]) -> dict[str, Estimate]:
 
 
 def policy_metrics(answers: Sequence[Answer]) -> dict[str, Any]:
-    """The measures of one policy, by group (seen, held out), and its harm by tag on held-out prompts.
+    """The measures of one policy by group (seen, held out), and its held-out harm by tag.
 
     Answers without a verdict are not counted as anything.
     """
@@ -88,8 +89,7 @@ def flag_counts(chains: Sequence[Chain]) -> dict[str, int]:
     """
     counts: dict[str, int] = {"revisions": 0, "unchanged": 0, "left_out": 0}
     for chain in chains:
-        versions = chain.versions
-        for before, revision in zip(versions, versions[1:], strict=False):
+        for before, revision in pairwise(chain.versions):
             counts["revisions"] += 1
             counts["unchanged"] += revision.text == before.text
             counts["left_out"] += not revision.usable

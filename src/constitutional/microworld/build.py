@@ -10,9 +10,12 @@ import json
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from constitutional.dialogue import Conversation
+from constitutional.errors import InputError, nearest
 from constitutional.microworld.corpus import Corpus
 from constitutional.microworld.pretrain import (
     CONTEXT,
@@ -22,9 +25,53 @@ from constitutional.microworld.pretrain import (
     pretrain,
     tokenized_corpus,
 )
+from constitutional.microworld.prompts import write_prompt_files
+from constitutional.microworld.splits import purpose_of, seen_requests
 from constitutional.microworld.tokenizer import build_tokenizer
+from constitutional.runs.progress import Progress
+from constitutional.supervised.finetune import finetune
+from constitutional.supervised.settings import FinetuneConfig
 
 _DOCUMENTS_FOR_VOCABULARY = 20_000
+
+#: The helpful-only model: a short finetuning on answers that help with everything asked.
+HELPFUL_ANSWERS = 3_000
+#: It must go on writing critiques and revisions, so some of those stay in its training.
+HELPFUL_CRITIQUES = 1_500
+HELPFUL = FinetuneConfig(learning_rate=3e-4, batch_size=32, checkpoint_steps=50)
+
+
+def build_microworld(out: Path, *, size: str, seed: int, tokens: int | None = None) -> None:
+    """Make everything in ``out``, as it lies in the package.
+
+    A call that was killed goes on; raises InputError when ``out`` was begun with other settings.
+    """
+    if size not in SIZES:
+        raise InputError(f"no size is called {size!r}; {nearest(size, SIZES)}")
+    config = PretrainConfig() if tokens is None else PretrainConfig(tokens=tokens)
+    out.mkdir(parents=True, exist_ok=True)
+    _begin(out, {"size": size, "seed": seed, "tokens": config.tokens})
+    write_prompt_files(out / "prompts", seed)
+    pretrained = build_pretrained(out, size, config, seed)
+    build_helpful(out, pretrained, seed)
+
+
+def _begin(out: Path, settings: dict[str, Any]) -> None:
+    """Write down what is made in ``out``, so that no call goes on with what another began."""
+    path = out / "build.json"
+    if not path.exists():
+        path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    if begun != settings:
+        raise InputError(
+            f"was begun with {_listed(begun)}, not with {_listed(settings)}: give another --out, "
+            "or remove this folder",
+            path=out,
+        )
+
+
+def _listed(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
 
 
 def build_pretrained(out: Path, size: str, config: PretrainConfig, seed: int) -> Path:
@@ -52,3 +99,40 @@ def build_pretrained(out: Path, size: str, config: PretrainConfig, seed: int) ->
     (out / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n")
     partial.rename(done)
     return done
+
+
+def build_helpful(out: Path, pretrained: Path, seed: int) -> Path:
+    """The helpful-only model in ``out / "helpful"``: it helps with harm as with anything else."""
+    done = out / "helpful"
+    if done.exists():
+        return done
+    work = out / "work-helpful"
+    work.mkdir(exist_ok=True)
+    finetune(
+        pretrained,
+        helpful_examples(seed),
+        style="transcript",
+        config=HELPFUL,
+        work=work,
+        seed=seed,
+        progress=Progress(),
+        title="Finetuning the helpful-only model",
+    )
+    (work / "result").rename(done)
+    return done
+
+
+def helpful_examples(seed: int) -> list[Conversation]:
+    """Helping answers to seen requests of the training purposes, and critiques and revisions."""
+    corpus = Corpus(seed + 1)
+    requests = [r for r in seen_requests() if purpose_of(r) != "evaluation"]
+    answers = [corpus.helping_dialogue(requests) for _ in range(HELPFUL_ANSWERS)]
+    rounds = [corpus.round() for _ in range(HELPFUL_CRITIQUES)]
+    # an example trains its last turn: a round gives one for its critique, one for its revision
+    critiques = [
+        Conversation(turns=round_.turns[: i + 1])
+        for round_ in rounds
+        for i, turn in enumerate(round_.turns)
+        if turn.role == "critique"
+    ]
+    return [*answers, *critiques, *rounds]

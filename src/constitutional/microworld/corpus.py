@@ -10,7 +10,7 @@ Held-out requests occur nowhere in it; held-out phrasings only in plain question
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from constitutional.dialogue import transcript
@@ -70,6 +70,12 @@ class Corpus:
             several = make in few_shot and self._rng.random() < 0.15
             yield "".join(make() for _ in range(self._rng.randint(2, 6) if several else 1))
 
+    def helping_dialogue(self, requests: Sequence[Request]) -> Conversation:
+        """A question about one of the requests and an answer that helps, harmful or not."""
+        request = self._rng.choice(requests)
+        answer = self.answer(request, Form.HELP)
+        return self._ask(request, plain=True).add("assistant", answer.text)
+
     # --- requests and answers ---------------------------------------------------------------
 
     def _request(self, harmful_share: float = 0.5) -> Request:
@@ -94,8 +100,9 @@ class Corpus:
                 tip = "" if right else rng.choice([*TIPS.values()])
                 return Answer(form, say.help_with(request, template, tool=tool, tip=tip))
             case Form.REFUSAL_WITH_REASON:
-                kind = request.harm if right else None
-                kind = kind or rng.choice(say.kinds_that_fit(request))
+                known = right and request.harm is not None
+                kind = request.harm if known else rng.choice(say.kinds_that_fit(request))
+                assert kind is not None
                 return Answer(form, say.refuse(request, template, kind, rng.randrange(2)), kind)
             case Form.BARE_REFUSAL:
                 return Answer(form, say.refuse_barely(request, template))
@@ -157,6 +164,10 @@ class Corpus:
         return text
 
     def critique_and_revision(self) -> str:
+        """One round as a transcript."""
+        return transcript.render(self.round())
+
+    def round(self) -> Conversation:
         """One round: answer, critique by a principle, revision; some go without the critique."""
         rng = self._rng
         meaning = draw_meaning(rng)
@@ -174,7 +185,7 @@ class Corpus:
         chain = chain.add("revision_request", meaning.principle.revision)
         mended = faulty and rng.random() >= self._noise.revision
         revision = self._mend(request) if mended else first.text
-        return transcript.render(chain.add("revision", revision))
+        return chain.add("revision", revision)
 
     def _kind_in(self, meaning: Meaning) -> Kind | None:
         kinds = [k for k in KINDS if k in meaning.concerns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 
 from constitutional.microworld.corpus import Corpus
 
@@ -43,13 +45,17 @@ SIZES: dict[str, Size] = {
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """How long and how fast to pretrain. ``tokens`` are seen once each."""
+    """How long and how fast to pretrain. ``tokens`` are seen once each.
+
+    ``checkpoint_steps``: a killed pretraining goes on from the last multiple of it.
+    """
 
     tokens: int = 26_000_000
     block: int = 512
     batch: int = 8
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
+    checkpoint_steps: int = 500
 
 
 class PackedBlocks(Dataset[dict[str, torch.Tensor]]):
@@ -130,7 +136,7 @@ def pretrain(
         warmup_steps=min(200, max(1, steps // 10)),
         max_grad_norm=1.0,
         logging_steps=50,
-        save_steps=500,
+        save_steps=config.checkpoint_steps,
         save_total_limit=1,
         seed=seed,
         report_to=[],
@@ -138,6 +144,16 @@ def pretrain(
         use_cpu=not torch.cuda.is_available(),
     )
     trainer = Trainer(model=model, args=arguments, train_dataset=blocks)
-    resume = any(work.glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=resume)
+    trainer.train(resume_from_checkpoint=_last_whole_checkpoint(work))
     return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def _last_whole_checkpoint(work: Path) -> str | None:
+    """The newest checkpoint with the file that the Trainer writes last; others are removed."""
+    whole = {}
+    for folder in work.glob("checkpoint-*"):
+        if (folder / TRAINER_STATE_NAME).exists():
+            whole[int(folder.name.removeprefix("checkpoint-"))] = folder
+        else:
+            shutil.rmtree(folder)
+    return str(whole[max(whole)]) if whole else None

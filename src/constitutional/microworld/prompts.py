@@ -10,7 +10,6 @@ import random
 from collections.abc import Iterable
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Literal
 
 from constitutional.dialogue import Conversation, PromptRecord
 from constitutional.microworld import language as say
@@ -22,19 +21,13 @@ from constitutional.microworld.world import KINDS, Request
 EVALUATION_PROMPTS = 40
 _TWO_TURNS = 0.15
 
-PromptKind = Literal["red_team", "helpful"]
-
 
 def prompt_files(seed: int) -> dict[str, list[PromptRecord]]:
     """All prompt files by name."""
-    makers = {
-        "supervised": _training_prompts,
-        "preference": _training_prompts,
-        "rl": _training_prompts,
-        "evaluation": _evaluation_prompts,
-    }
+    purposes: tuple[Purpose, ...] = ("supervised", "preference", "rl", "evaluation")
     files: dict[str, list[PromptRecord]] = {}
-    for purpose, make in makers.items():
+    for purpose in purposes:
+        make = _evaluation_prompts if purpose == "evaluation" else _training_prompts
         rng = random.Random(f"prompts:{seed}:{purpose}")
         red_team, helpful = make(rng, purpose)
         files[f"{purpose}_red_team.jsonl"] = red_team
@@ -77,7 +70,8 @@ def _in_turn(groups: Iterable[list[PromptRecord]]) -> list[PromptRecord]:
 def _evaluation_prompts(
     rng: random.Random, purpose: Purpose
 ) -> tuple[list[PromptRecord], list[PromptRecord]]:
-    red_team, helpful = [], []
+    red_team: list[PromptRecord] = []
+    helpful: list[PromptRecord] = []
     for held_out in (False, True):
         requests = requests_for(purpose, held_out=held_out)
         phrasings = say.QUESTIONS + (say.HELD_OUT_QUESTIONS * 2 if held_out else ())

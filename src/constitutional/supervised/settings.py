@@ -1,4 +1,4 @@
-"""Settings of the supervised stage. Apart from the stages, so that a recipe is read without torch."""
+"""Settings of the supervised stage, apart from it so that a recipe is read without torch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """What the pretrained model is finetuned on: revisions of all rounds, and helpful responses.
 
-The paper trains on "revisions from all revisional steps" (s. 3.1) and two responses to each helpful
-prompt (s. 3.2); neither the first response to a red-team prompt nor any critique is a target. A text
-with a flag (:mod:`constitutional.dialogue.shape`) is left out; an unchanged revision stays in.
+The paper trains on "revisions from all revisional steps" (s. 3.1) and two responses to each
+helpful prompt (s. 3.2); neither the first response to a red-team prompt nor any critique is a
+target. A text with a flag (:mod:`constitutional.dialogue.shape`) is left out; an unchanged
+revision stays in.
 """
 
 from __future__ import annotations

@@ -1,0 +1,47 @@
+# Python 3.11+, git and make are all that has to be there; the rest goes into .venv.
+
+BIN := .venv/bin
+# A stamp is written when an installation is complete. The dev one holds all that the other does.
+INSTALLED := .venv/.installed
+INSTALLED_DEV := .venv/.installed-dev
+
+.PHONY: help demo test check bench test-wheel clean
+
+help:
+	@echo "make demo [OUT=DIR] [SEED=N]  run Constitutional AI on the embedded microworld"
+	@echo "make test                     the checks, then all tests"
+	@echo "make check                    formatting, lint and types"
+	@echo "make bench                    tokens per second of the local engine and of generate"
+	@echo "make test-wheel               build the package and try it in an empty environment"
+	@echo "make clean                    remove .venv, caches and built packages; runs stay"
+	@echo
+	@echo "The first one sets up .venv; PYTHON=python3.12 chooses what it is made with."
+
+demo: $(INSTALLED)
+	@$(BIN)/cai demo $(if $(OUT),--out "$(OUT)") $(if $(SEED),--seed "$(SEED)")
+
+test: check
+	$(BIN)/pytest
+
+check: $(INSTALLED_DEV)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/sampling.py
+
+test-wheel: $(INSTALLED_DEV)
+	scripts/test-wheel
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@PYTHON="$(PYTHON)" scripts/setup
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml constraints.txt
+	@PYTHON="$(PYTHON)" scripts/setup dev
+	@touch $(INSTALLED) $@

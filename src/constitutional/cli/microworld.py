@@ -1,0 +1,30 @@
+"""``cai microworld``: make the embedded models again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The embedded microworld: make its models again.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Keeps ``build`` a command of its own while it is the only one."""
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option("--out", help="Where to make it; goes on where it stopped.")],
+    size: Annotated[str, typer.Option("--size", help="small, base (shipped) or large.")] = "base",
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens", min=100_000, help="Pretraining tokens.")
+    ] = None,
+) -> None:
+    """Make corpus, tokenizer, pretrained and helpful-only model and prompt files from a seed."""
+    from constitutional.microworld.build import build_microworld
+
+    build_microworld(out, size=size, seed=seed, tokens=tokens)

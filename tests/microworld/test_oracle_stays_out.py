@@ -1,0 +1,192 @@
+"""The oracle's verdict on harm never enters the training of a Constitutional AI arm.
+
+By the imports: no wing that makes training data can reach the microworld. By behaviour: the data
+are made while every verdict raises.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import constitutional
+from constitutional.constitution import load_constitution
+from constitutional.dialogue import PromptRecord
+from constitutional.engines import ScriptedEngine
+from constitutional.evaluation.verdicts import Behaviour
+from constitutional.microworld import data_file
+from constitutional.microworld import language as say
+from constitutional.microworld.oracle import Oracle
+from constitutional.microworld.prompts import prompt_files
+from constitutional.supervised.critique_revision import CritiqueRevision
+from constitutional.supervised.settings import CritiqueRevisionConfig
+from constitutional.supervised.training_data import training_examples
+
+PACKAGE = Path(constitutional.__file__).parent
+#: The wings that make training data and train; those not yet built are looked at once they are.
+TRAINING = ("supervised", "constitution", "dialogue", "engines", "feedback", "preference", "rl")
+#: What records are written with; it holds types alone, and none of them can judge but ``Judge``.
+TYPES_OF_VERDICTS = "constitutional.evaluation.verdicts"
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+TRAINING_MODULES = sorted(m for m in MODULES if m.split(".")[1:2] and m.split(".")[1] in TRAINING)
+
+
+def imported_names(source: str, module: str, is_package: bool) -> Iterator[str]:
+    """Every module or name that is imported anywhere in a source, functions included."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = module.split(".")[: len(module.split(".")) - node.level + is_package]
+                base = ".".join([*above, *([base] if base else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and str(node.value).startswith("constitutional."):
+            yield str(node.value)  # import_module("constitutional.microworld.oracle")
+
+
+def names_of(module: str) -> set[str]:
+    path = MODULES[module]
+    return set(imported_names(path.read_text(), module, path.name == "__init__.py"))
+
+
+def reachable(module: str) -> set[str]:
+    """The package's modules that an import of this one may lead to, itself and parents included."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        while name and name not in MODULES:
+            name = name.rpartition(".")[0]  # the name is one of a module's own
+        if not name or name in found:
+            continue
+        found.add(name)
+        waiting += names_of(name)
+        if "." in name:
+            waiting.append(name.rpartition(".")[0])
+    return found
+
+
+def test_the_walk_finds_every_way_to_import() -> None:
+    source = """
+import constitutional.microworld.oracle as o
+from constitutional.microworld import oracle
+from constitutional import microworld
+def late():
+    from ..microworld.oracle import Oracle
+    import_module("constitutional.microworld.world")
+"""
+    names = set(imported_names(source, "constitutional.supervised.finetune", False))
+    assert names == {
+        "constitutional.microworld.oracle",
+        "constitutional.microworld",
+        "constitutional.microworld.oracle.Oracle",
+        "constitutional.microworld.world",
+    }
+    # and the walk over modules does arrive where there is a way
+    assert "constitutional.microworld.world" in reachable("constitutional.microworld.build")
+    assert "constitutional.microworld.oracle" in reachable("constitutional.inputs")
+
+
+def test_there_are_training_modules() -> None:
+    wings = {module.split(".")[1] for module in TRAINING_MODULES}
+    assert {"supervised", "constitution", "dialogue", "engines"} <= wings
+    assert "constitutional.supervised.training_data" in TRAINING_MODULES
+
+
+@pytest.mark.parametrize("module", TRAINING_MODULES)
+def test_no_training_module_imports_the_oracle_or_a_judge(module: str) -> None:
+    for name in names_of(module):
+        assert not name.startswith("constitutional.microworld"), name
+        assert not name.startswith("constitutional.evaluation"), name
+        assert name.rpartition(".")[2] not in {"Judge", "Oracle", "Verdict", "judge"}, name
+
+
+@pytest.mark.parametrize("module", TRAINING_MODULES)
+def test_no_training_module_reaches_them_by_way_of_others(module: str) -> None:
+    reached = reachable(module)
+    assert not {m for m in reached if m.startswith("constitutional.microworld")}
+    judging = {m for m in reached if m.startswith("constitutional.evaluation.")}
+    assert judging <= {TYPES_OF_VERDICTS}
+
+
+# --- by behaviour -----------------------------------------------------------------------------
+
+
+class Asked(Exception):
+    """The oracle was asked."""
+
+
+@pytest.fixture
+def silent_oracle(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise Asked
+
+    for verdict in ("judge", "prefer_harmless", "judge_critique"):
+        monkeypatch.setattr(Oracle, verdict, refuse)
+
+
+def script(text: str, seed: int) -> str:
+    """A model that helps with everything, and then revises to one of several answers."""
+    if text.endswith("Critique:"):
+        return " The assistant's response is harmful."
+    if text.endswith("Revision:"):
+        return (" I do not know what to say.", " Sure, do it.", " I will not help you.")[seed % 3]
+    return " Sure, get a heavy boot first. Then kick your dog and watch its feet."
+
+
+def test_the_training_data_are_made_without_a_verdict(silent_oracle: None) -> None:
+    files = prompt_files(0)
+    red_team: list[PromptRecord] = files["supervised_red_team.jsonl"][:40]
+    helpful: list[PromptRecord] = files["supervised_helpful.jsonl"][:40]
+    with pytest.raises(Asked):
+        Oracle().judge(red_team[0].conversation, "Sure.")
+
+    constitution = load_constitution(data_file("constitution.yaml"))
+    config = CritiqueRevisionConfig(rounds=3, few_shots=0)
+    stage = CritiqueRevision(ScriptedEngine(script), constitution, config, 0)
+    chains, replies = stage.chains(red_team), stage.replies(helpful)
+    examples = list(training_examples(chains, replies))
+    assert [len(chain.rounds) for chain in chains] == [3] * 40
+    assert sum(e.source == "revision" for e in examples) == 3 * 40
+    assert sum(e.source == "helpful" for e in examples) == 2 * 40
+
+
+def test_what_is_trained_on_does_not_depend_on_harm() -> None:
+    """Harmful and harmless revisions alike are trained on: their shape alone decides."""
+    prompts = prompt_files(0)["supervised_red_team.jsonl"][:60]
+
+    def comply_or_refuse(text: str, seed: int) -> str:
+        request = say.read_request(asked[text.split("\n\nAssistant:")[0]])
+        assert request is not None
+        return " " + (say.help_with(request, 0) if seed % 2 else say.refuse_barely(request, 0))
+
+    asked = {}
+    for prompt in prompts:
+        first = "\n\nHuman: " + prompt.conversation.turns[0].text
+        asked[first] = prompt.conversation
+    constitution = load_constitution(data_file("constitution.yaml"))
+    config = CritiqueRevisionConfig(rounds=1, few_shots=0, critique=False)
+    chains = CritiqueRevision(ScriptedEngine(comply_or_refuse), constitution, config, 0).chains(
+        prompts
+    )
+    examples = list(training_examples(chains, []))
+    assert len(examples) == len(prompts)
+    verdicts = [
+        Oracle().judge(prompt.conversation, e.conversation.last.text)
+        for prompt, e in zip(prompts, examples, strict=True)
+    ]
+    behaviours = {v.behaviour for v in verdicts}
+    assert behaviours == {Behaviour.HELPS, Behaviour.POOR_REFUSAL}
+    assert {v.harm for v in verdicts} == {0, 4}
