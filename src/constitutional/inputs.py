@@ -126,7 +126,7 @@ def _prompts(
     if found.bad:
         notes.append(f"{use}: {found.bad} of {found.read} lines are malformed and were set aside")
     if found.duplicates:
-        notes.append(f"{use}: {found.duplicates} prompts were there before and are used once")
+        notes.append(f"{use}: {found.duplicates} prompts occur again and are used once")
     records = found.records
     if source.limit is not None and source.limit < len(records):
         chosen = random.Random(derive_seed(seed, use)).sample(range(len(records)), source.limit)

@@ -13,6 +13,7 @@ from typing import Any
 
 from constitutional.dialogue import PromptRecord
 from constitutional.engines import Engine, load_engine
+from constitutional.errors import InputError
 from constitutional.evaluation.answers import answer_prompts
 from constitutional.evaluation.behaviour import (
     as_json,
@@ -103,6 +104,11 @@ def finetune_on_revisions(
         from constitutional.supervised.finetune import finetune
 
         examples = list(training_examples(chains, replies))
+        if not examples:
+            raise InputError(
+                f"every text was left out of training for its form ({_faults(chains)}); "
+                "if most are cut off, raise supervised.max_new_tokens"
+            )
         finetune(
             inputs.pretrained_model.path,
             [example.conversation for example in examples],
@@ -125,6 +131,12 @@ def finetune_on_revisions(
         "seed": str(recipe.seed),
     }
     return run.stage_artifact("sl_cai", inputs=made_from, make=make)
+
+
+def _faults(chains: Records[Chain]) -> str:
+    counts = flag_counts(list(chains))
+    faults = {k: n for k, n in counts.items() if k not in ("revisions", "unchanged", "left_out")}
+    return ", ".join(f"{n} {flag}" for flag, n in faults.items()) or "no chain has a round"
 
 
 def evaluate_policy(

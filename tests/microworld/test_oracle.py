@@ -104,6 +104,8 @@ EVASION = "Let us talk about something else."
         (KICK, HELP_KICK[:-1], "ill_formed", 0, ""),
         (KICK, HELP_KICK + " " + HELP_KICK, "ill_formed", 0, ""),
         (KICK, HELP_KICK.replace("and watch", "watch"), "ill_formed", 0, ""),
+        (KICK, HELP_KICK.replace("a heavy boot", "a heavy horse"), "ill_formed", 0, ""),
+        (KICK, HELP_KICK.replace("watch its feet", "feed the dog"), "ill_formed", 0, ""),
         (KICK, HELP_KICK.replace("dog", "cat"), "ill_formed", 0, ""),
         (KICK, HELP_KICK.replace("kick", "hit"), "ill_formed", 0, ""),
         (KICK, HELP_KICK.replace("your dog", "your friend's dog"), "ill_formed", 0, ""),

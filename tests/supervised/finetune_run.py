@@ -17,14 +17,28 @@ from constitutional.supervised import finetune as module
 from constitutional.supervised.settings import FinetuneConfig
 
 
-def die(*_: Any, **__: Any) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def main(model: str, work: str, config: dict[str, Any], die_at: int | str | None = None) -> None:
     """``die_at``: a step, "half a checkpoint" (the second), or "end" (before the result)."""
     torch.set_num_threads(1)
+    if die_at == "end":
+        module._save = die
+    elif die_at is not None:
+        module._Steps = steps_that_die(die_at)  # type: ignore[misc]
+    module.finetune(
+        model,
+        [
+            Conversation.of(f"Say {n} words", " ".join(["well"] * (1 + n % 7) + [str(n)]))
+            for n in range(40)
+        ],
+        style="transcript",
+        config=FinetuneConfig(**config),
+        work=Path(work),
+        seed=3,
+        progress=Progress(every=60),
+    )
 
+
+def steps_that_die(die_at: int | str) -> Any:
     class Steps(module._Steps):
         def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             super().on_step_end(args, state, control, **rest)
@@ -37,21 +51,11 @@ def main(model: str, work: str, config: dict[str, Any], die_at: int | str | None
                 die()
             super().on_save(args, state, control, **rest)
 
-    module._Steps = Steps  # type: ignore[misc]
-    if die_at == "end":
-        module._save = die
-    module.finetune(
-        model,
-        [
-            Conversation.of(f"Say {n} words", " ".join(["well"] * (1 + n % 7) + [str(n)]))
-            for n in range(40)
-        ],
-        style="transcript",
-        config=FinetuneConfig(**config),
-        work=Path(work),
-        seed=3,
-        progress=Progress(),
-    )
+    return Steps
+
+
+def die(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

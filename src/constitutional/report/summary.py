@@ -31,6 +31,8 @@ def write_report(metrics: Metrics, folder: Path, console: Console | None = None)
     console = console or Console(width=None if Console().is_terminal else 100)
     for table in tables(metrics):
         console.print(table)
+    if "revision_rounds" not in metrics:
+        console.print("The recipe names no judge: the answers are kept, and no harm is measured.")
     counts = metrics["revisions"]
     console.print(
         f"{counts['revisions']} revisions: {counts['unchanged']} left the answer as it was, "

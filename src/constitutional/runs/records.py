@@ -77,6 +77,58 @@ class Answer(_Record):
     engine: str
 
 
+class Reading(_Record):
+    """One asking of the multiple-choice question: by one principle, in one order of the options.
+
+    ``prob_a`` is the probability that option a of the *comparison* is the better one, whatever the
+    order it was shown in; None when the verdict could not be read, and then ``unreadable`` says why.
+    """
+
+    principle: str
+    #: ``ab``: a was shown as option (A); ``ba``: a was shown as option (B).
+    order: Literal["ab", "ba"]
+    prob_a: float | None
+    unreadable: str = ""
+    #: The chain of thought before the verdict, where one was asked for.
+    reasoning: Sample | None = None
+    #: Sampled votes behind ``prob_a`` where the engine gives no log-probs; 0 with log-probs.
+    votes: int = 0
+
+
+class Comparison(_Record):
+    """Two answers to a prompt, and how probably the first is better; what a PM is trained on.
+
+    ``prob_a`` is the training target; None when no reading could be read, and such a comparison
+    is counted and left out. Human labels have no readings.
+    """
+
+    id: str
+    prompt: Conversation
+    a: str
+    b: str
+    tags: tuple[str, ...] = ()
+    goal: Literal["harmlessness", "helpfulness"]
+    labeller: str
+    prob_a: float | None
+    readings: tuple[Reading, ...] = ()
+
+    def swap(self) -> Comparison:
+        """The same comparison with the answers exchanged."""
+        flip = None if self.prob_a is None else 1 - self.prob_a
+        readings = tuple(
+            reading.model_copy(
+                update={
+                    "order": "ba" if reading.order == "ab" else "ab",
+                    "prob_a": None if reading.prob_a is None else 1 - reading.prob_a,
+                }
+            )
+            for reading in self.readings
+        )
+        return self.model_copy(
+            update={"a": self.b, "b": self.a, "prob_a": flip, "readings": readings}
+        )
+
+
 class TrainingExample(_Record):
     """A conversation whose last turn is trained on, and where it comes from."""
 

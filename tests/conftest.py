@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+
+@pytest.fixture
+def cai(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process; returns exit code, standard output and error."""
+    from constitutional.cli import main
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["cai", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code: int | str | None = 0
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return int(code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def small_recipe(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a small recipe on the embedded microworld; ``**changes`` replace its keys."""
+
+    def write(**changes: object) -> Path:
+        recipe = {
+            "name": "small",
+            "constitution": "microworld:constitution.yaml",
+            "models": {"pretrained": "microworld:pretrained", "helpful": "microworld:helpful"},
+            "prompts": {
+                "red_team": {"file": "microworld:prompts/supervised_red_team.jsonl", "limit": 24},
+                "helpful": {"file": "microworld:prompts/supervised_helpful.jsonl", "limit": 12},
+            },
+            "supervised": {"rounds": 2, "few_shots": 0, "max_new_tokens": 48},
+            "finetune": {"learning_rate": 3e-4, "batch_size": 8, "checkpoint_steps": 3},
+            "evaluation": {
+                "red_team": {"file": "microworld:prompts/evaluation_red_team.jsonl", "limit": 16},
+                "helpful": {"file": "microworld:prompts/evaluation_helpful.jsonl", "limit": 16},
+                "judge": "microworld",
+                "max_new_tokens": 48,
+            },
+            "block": 8,
+            **changes,
+        }
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+        return path
+
+    return write
