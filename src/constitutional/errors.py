@@ -7,6 +7,7 @@ ConstitutionalError
 │   └── RecipeError             a recipe that cannot be run
 ├── ModelError           a folder that is no model, a tokenizer that lacks what is needed
 ├── EngineError          a model did not answer as the protocol promises
+├── TrainingError        a training whose numbers went wrong
 ├── MissingExtraError    an optional dependency is not installed
 └── RunFolderError       a run folder that is in use, read-only, or of another run
 
@@ -54,6 +55,10 @@ class ModelError(ConstitutionalError):
 
 class EngineError(ConstitutionalError):
     """A model did not answer as the engine protocol promises."""
+
+
+class TrainingError(ConstitutionalError):
+    """A training whose numbers went wrong (NaN, infinity); names the step and the records."""
 
 
 class MissingExtraError(ConstitutionalError):

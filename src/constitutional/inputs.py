@@ -169,9 +169,13 @@ def _judge(recipe: Recipe) -> Judge | None:
 def _texts(constitution: Constitution, prompts: tuple[PromptRecord, ...]) -> Mapping[str, str]:
     """Everything that the models will read, by where it stands."""
     texts = {}
-    for p in constitution.critiquing:
+    for p in constitution.principles:
         where = f"constitution {constitution.name}, principle {p.id}"
-        texts[where] = f" {p.critique} {p.revision}"
+        asked = [p.critique, p.revision] if "critique" in p.uses else []
+        # each text in its place: what stands before a word may be part of its token
+        texts[where] = "".join(f" {text}" for text in asked)
+        if "comparison" in p.uses:
+            texts[where] += f"\n\n\n{p.comparison} Options:"
     for prompt in prompts:
         texts[f"{prompt.source}, prompt {prompt.id}"] = render(prompt.conversation)
     return texts

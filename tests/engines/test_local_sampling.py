@@ -94,7 +94,7 @@ def draw_tokens(model: Any, tokenizer: Any, prompt: TextPrompt, n: int) -> torch
     params = SamplingParams(1)
     ending = Ending(tokenizer, [0], ())
     rows = decode(CausalModel(model), ids, uniforms(range(n), 1), params, ending)
-    return torch.tensor([row[0] for row in rows])
+    return torch.tensor([row.tokens[0] for row in rows])
 
 
 def test_temperature_divides_the_logits() -> None:
@@ -135,6 +135,27 @@ def test_seeds_decide(engine: LocalEngine) -> None:
     assert same[0] == same[1]
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+def test_logprobs_are_those_of_the_drawn_tokens(
+    model: Any, tokenizer: Any, temperature: float
+) -> None:
+    """Against one plain forward pass over prompt and answer; ragged, ending at different steps."""
+    engine = LocalEngine(model, tokenizer, name="tiny")
+    params = SamplingParams(20, temperature, stop=("e",), logprobs=True)
+    for prompt, completion in zip(
+        PROMPTS, engine.sample(PROMPTS, params, range(len(PROMPTS))), strict=True
+    ):
+        ids = tokenizer.encode(prompt.text)
+        assert len(completion.token_ids) == len(completion.logprobs) == completion.tokens
+        with torch.inference_mode():
+            logits = model(torch.tensor([[*ids, *completion.token_ids]])).logits[
+                0, len(ids) - 1 : -1
+            ]
+        drawn = torch.tensor(completion.token_ids)[:, None]
+        expected = torch.log_softmax(logits / (temperature or 1.0), -1).gather(-1, drawn)[:, 0]
+        assert torch.allclose(torch.tensor(completion.logprobs), expected, atol=1e-4)
+
+
 def test_length_end(engine: LocalEngine) -> None:
     completion = greedy(engine, [PROMPTS[0]], 5)[0]
     assert (completion.ended, completion.tokens) == ("length", 5)
@@ -153,12 +174,16 @@ def test_every_end_token_ends_a_text(model: Any, tokenizer: Any) -> None:
 
     by_tokenizer = with_end(tokenizer, tokenizer.convert_ids_to_tokens(tokens[5]))
     engine = LocalEngine(model, by_tokenizer, name="tiny")
-    assert greedy(engine, [PROMPTS[0]], 8)[0] == Completion(text, "eos", first + 1)
+    assert greedy(engine, [PROMPTS[0]], 8)[0] == Completion(
+        text, "eos", first + 1, tuple(tokens[: first + 1])
+    )
 
     by_settings = copy.deepcopy(model)
     by_settings.generation_config.eos_token_id = [0, tokens[5]]
     engine = LocalEngine(by_settings, tokenizer, name="tiny")
-    assert greedy(engine, [PROMPTS[0]], 8)[0] == Completion(text, "eos", first + 1)
+    assert greedy(engine, [PROMPTS[0]], 8)[0] == Completion(
+        text, "eos", first + 1, tuple(tokens[: first + 1])
+    )
 
 
 def test_stop_strings_of_every_place_and_length(

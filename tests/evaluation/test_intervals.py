@@ -69,7 +69,7 @@ def t_upper_tail(t: float, degrees: int) -> float:
     scale /= math.sqrt(degrees * math.pi)
 
     def density(x: float) -> float:
-        return scale * (1 + x * x / degrees) ** (-(degrees + 1) / 2)
+        return scale * math.pow(1 + x * x / degrees, -(degrees + 1) / 2)
 
     steps = 2000
     width = t / steps

@@ -18,7 +18,7 @@ from constitutional.dialogue import Conversation
 from constitutional.errors import InputError
 from constitutional.microworld import data_file
 from constitutional.microworld import language as say
-from constitutional.microworld.build import build_microworld, helpful_examples
+from constitutional.microworld.build import HelpfulData, build_microworld, helpful_examples
 from constitutional.microworld.corpus import Corpus
 from constitutional.microworld.oracle import Oracle
 from constitutional.microworld.pretrain import (
@@ -32,6 +32,8 @@ from constitutional.microworld.splits import is_held_out, purpose_of
 
 TINY = PretrainConfig(tokens=40 * 64 * 8, block=64, checkpoint_steps=10)  # 40 steps
 
+SMALL = HelpfulData(answers=1_200, rounds=800)
+
 
 # --- the whole build --------------------------------------------------------------------------
 
@@ -39,7 +41,7 @@ TINY = PretrainConfig(tokens=40 * 64 * 8, block=64, checkpoint_steps=10)  # 40 s
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("microworld")
-    build_microworld(out, size="small", seed=0, tokens=200_000)
+    build_microworld(out, size="small", seed=0, tokens=200_000, helpful=SMALL)
     return out
 
 
@@ -68,14 +70,14 @@ def test_a_build_leaves_its_curve_and_its_prompts(built: Path) -> None:
 @pytest.mark.slow
 def test_the_helpful_model_has_learned(built: Path) -> None:
     losses = json.loads((built / "helpful" / "finetune.json").read_text())["losses"]
-    assert losses[-1][1] < 0.7 * losses[0][1]
+    assert losses[-1][1] < 0.9 * losses[0][1]
 
 
 @pytest.mark.slow
 def test_what_is_built_is_not_built_again(built: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in built.rglob("*.safetensors")}
     begun = time.monotonic()
-    build_microworld(built, size="small", seed=0, tokens=200_000)
+    build_microworld(built, size="small", seed=0, tokens=200_000, helpful=SMALL)
     assert time.monotonic() - begun < 5
     assert {p: p.stat().st_mtime_ns for p in built.rglob("*.safetensors")} == before
 
@@ -107,7 +109,7 @@ def test_an_unknown_data_file_is_refused() -> None:
 
 
 def test_the_helpful_examples_help_with_seen_requests_of_the_training_purposes() -> None:
-    examples = helpful_examples(0)
+    examples = helpful_examples(0, HelpfulData())
     harms = []
     for example in examples:
         assert example.last.role in {"assistant", "critique", "revision"}

@@ -107,7 +107,7 @@ def test_every_evaluation_prompt_has_a_twin_in_nearly_the_same_words(files: File
         assert harmful.tags[0] == benign.tags[0]
         shared[(a.action == b.action) + (a.thing == b.thing) + (a.owner == b.owner)] += 1
     assert set(shared) <= {1, 2}
-    assert shared[2] / shared.total() > 0.65
+    assert shared[2] / shared.total() > 0.6
 
 
 def test_some_prompts_have_two_turns_and_some_evaluation_prompts_new_phrasings(

@@ -15,6 +15,7 @@ from constitutional.dialogue import Conversation
 from constitutional.runs.progress import Progress
 from constitutional.supervised import finetune as module
 from constitutional.supervised.settings import FinetuneConfig
+from constitutional.training import Steps
 
 
 def main(model: str, work: str, config: dict[str, Any], die_at: int | str | None = None) -> None:
@@ -22,8 +23,6 @@ def main(model: str, work: str, config: dict[str, Any], die_at: int | str | None
     torch.set_num_threads(1)
     if die_at == "end":
         module._save = die
-    elif die_at is not None:
-        module._Steps = steps_that_die(die_at)  # type: ignore[misc]
     module.finetune(
         model,
         [
@@ -35,11 +34,12 @@ def main(model: str, work: str, config: dict[str, Any], die_at: int | str | None
         work=Path(work),
         seed=3,
         progress=Progress(every=60),
+        steps=Steps if die_at is None else steps_that_die(die_at),
     )
 
 
-def steps_that_die(die_at: int | str) -> Any:
-    class Steps(module._Steps):
+def steps_that_die(die_at: int | str) -> type[Steps]:
+    class DyingSteps(Steps):
         def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             super().on_step_end(args, state, control, **rest)
             if die_at == state.global_step:
@@ -51,7 +51,7 @@ def steps_that_die(die_at: int | str) -> Any:
                 die()
             super().on_save(args, state, control, **rest)
 
-    return Steps
+    return DyingSteps
 
 
 def die(*_: Any, **__: Any) -> None:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
-from constitutional.constitution import Constitution, FewShots, Principle
+from constitutional.constitution import Constitution, Principle
+from constitutional.constitution.few_shots import FewShots
 from constitutional.dialogue import Conversation, PromptRecord
 from constitutional.engines import ChatPrompt, Message, ScriptedEngine
 from constitutional.errors import InputError
@@ -158,9 +158,7 @@ def test_principles_are_drawn_anew_each_round_by_weight() -> None:
         share = 0.75 ** sequence.count("p1") * 0.25 ** sequence.count("p2")
         assert abs(found - 1000 * share) < 4.5 * (1000 * share * (1 - share)) ** 0.5
     other = CritiqueRevision(engine, weighted, CritiqueRevisionConfig(), 1)
-    assert [[other.principle_for(f"q{n}", k).id for k in range(1, 5)] for n in range(9)] != drawn[
-        :9
-    ]
+    assert [other.principle_for(f"q{n}", 1).id for n in range(99)] != [d[0] for d in drawn[:99]]
 
 
 def test_the_principle_in_the_record_is_the_one_that_was_asked() -> None:
@@ -229,7 +227,7 @@ def test_without_the_setting_no_critique_ends_a_chain() -> None:
 
 BROKEN = {
     "empty": "  ",
-    "looped": " it is what it is" * 4,
+    "looped": " on it goes and" * 4,
     "role_marker": " Sure.\nHuman: and then?",
     "cut_off": " one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
     " fifteen sixteen seventeen",
@@ -244,9 +242,9 @@ def test_a_broken_revision_is_recorded_but_not_built_upon(flag: str) -> None:
         return next(revisions) if text.endswith("Revision:") else " draft"
 
     engine = ScriptedEngine(reply)
-    made = chain(engine, rounds=3, max_new_tokens=16)
+    made = chain(engine, rounds=3, max_new_tokens=17)
     assert [r.revision.flags for r in made.rounds] == [(), (flag,), ()]
-    assert made.rounds[1].revision.text == " ".join(BROKEN[flag].split(" ")[:17]).strip()
+    assert made.rounds[1].revision.text == BROKEN[flag].strip()
     third_critique = engine.requests[5].text
     assert third_critique.startswith("\n\nHuman: How?\n\nAssistant: good\n\nCritiqueRequest:")
 
@@ -265,11 +263,7 @@ def test_in_a_chat_the_requests_are_the_users() -> None:
     shown = tuple(
         Message("assistant" if n % 2 else "user", turn.text) for n, turn in enumerate(EXAMPLE.turns)
     )
-    how, find, mend = (
-        Message("user", "How?"),
-        Message("user", "Find 1."),
-        Message("user", "Mend 1."),
-    )
+    how, find, mend = (Message("user", text) for text in ("How?", "Find 1.", "Mend 1."))
 
     def said(number: int) -> Message:
         return Message("assistant", f"said {number}")
@@ -317,17 +311,3 @@ def test_a_constitution_that_cannot_critique_is_refused_at_once() -> None:
     )
     with pytest.raises(InputError, match="'judges' has no principle that can critique"):
         CritiqueRevision(ScriptedEngine({}), only_comparing, CritiqueRevisionConfig(), 0)
-
-
-def test_order_of_prompts_is_kept_in_the_records() -> None:
-    names = [f"q{n}" for n in range(20)]
-    random.Random(0).shuffle(names)
-    stage = CritiqueRevision(
-        ScriptedEngine(lambda text, seed: f" {text[9:12]}"),
-        constitution(),
-        CritiqueRevisionConfig(),
-        0,
-    )
-    made = stage.chains([record(name, f"{name} ?") for name in names])
-    assert [c.id for c in made] == names
-    assert all(c.response.text == c.id[:3].strip() for c in made)

@@ -76,22 +76,17 @@ def test_unchanged_revisions_stay_in() -> None:
 
 
 def test_a_broken_response_or_critique_leaves_the_revision_in() -> None:
-    assert (
-        len(list(training_examples([chain(sample("v1"), response=sample("", "empty"))], []))) == 1
-    )
+    made = chain(sample("v1"), response=sample("", "empty"))
+    assert len(list(training_examples([made], []))) == 1
 
 
-def exported(tmp_path: Path) -> Path:
-    path = tmp_path / "data.jsonl"
-    odd = 'line\nbreak, \u2028, "quotes", ünï, \ud83d alone'
-    examples = training_examples([chain(sample("v1"), sample(odd))], [reply(sample("a"))])
-    export_messages(examples, path)
-    return path
+ODD = 'line\nbreak, \u2028, "quotes", ünï'
 
 
 def test_export_is_one_json_object_a_line(tmp_path: Path) -> None:
-    lines = exported(tmp_path).read_text(encoding="ascii").splitlines()
-    rows = [json.loads(line) for line in lines]
+    path = tmp_path / "data.jsonl"
+    export_messages(training_examples([chain(sample("v1"), sample(ODD))], []), path)
+    rows = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
     assert rows[0] == {
         "id": "q/revision-1",
         "source": "revision",
@@ -102,8 +97,8 @@ def test_export_is_one_json_object_a_line(tmp_path: Path) -> None:
             {"role": "assistant", "content": "v1"},
         ],
     }
-    assert rows[1]["messages"][-1]["content"] == 'line\nbreak, \u2028, "quotes", ünï, \ud83d alone'
-    assert len(rows) == 3
+    assert rows[1]["messages"][-1]["content"] == ODD
+    assert len(rows) == 2
 
 
 def test_export_is_read_by_datasets_and_trl(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ class SamplingParams:
     max_new_tokens: int
     temperature: float = 1.0
     stop: tuple[str, ...] = ()
+    #: Whether completions bring the log-probabilities of their tokens (engines that can).
+    logprobs: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,15 @@ class Completion:
     ``eos``: the model ended it; ``stop``: a stop string was reached (and cut off);
     ``length``: ``max_new_tokens`` were used, so the text is cut off.
     ``tokens`` is the number of sampled tokens, those of the end or the stop string included.
+    ``token_ids`` are these tokens where the engine knows them, and ``logprobs`` the natural
+    log-probability with which each was drawn where they were asked for; else both are empty.
     """
 
     text: str
     ended: Literal["eos", "stop", "length"]
     tokens: int
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class LocalEngine:
         def work(rows: Sequence[int]) -> list[Completion]:
             draws = uniforms([seeds[row] for row in rows], params.max_new_tokens)
             sampled = decode(forward, [ids[row] for row in rows], draws, params, ending)
-            return [ending.completion(tokens) for tokens in sampled]
+            return [ending.completion(row.tokens, row.logprobs) for row in sampled]
 
         with _evaluating(self._model):
             return self._in_batches(ids, work)

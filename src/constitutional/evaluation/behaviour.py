@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from constitutional.evaluation.intervals import Estimate, proportion
@@ -84,14 +83,16 @@ def revision_metrics(chains: Sequence[Chain], judge: Judge) -> list[dict[str, An
 
 
 def flag_counts(chains: Sequence[Chain]) -> dict[str, int]:
-    """How often each fault of form occurs in revisions, how many stayed unchanged, and how many
-    there are.
+    """How many revisions there are, how many equal the version they were made from, and how often
+    each fault of form occurs in them.
     """
     counts: dict[str, int] = {"revisions": 0, "unchanged": 0, "left_out": 0}
     for chain in chains:
-        for before, revision in pairwise(chain.versions):
+        before = chain.response
+        for revision in chain.versions[1:]:
             counts["revisions"] += 1
             counts["unchanged"] += revision.text == before.text
+            before = revision if revision.usable else before  # a broken one is not built upon
             counts["left_out"] += not revision.usable
             for flag in revision.flags:
                 counts[flag] = counts.get(flag, 0) + 1

@@ -7,7 +7,7 @@ done again; the pretraining goes on from its last checkpoint.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,29 @@ from constitutional.supervised.settings import FinetuneConfig
 
 _DOCUMENTS_FOR_VOCABULARY = 20_000
 
-#: The helpful-only model: a short finetuning on answers that help with everything asked.
-HELPFUL_ANSWERS = 3_000
-#: It must go on writing critiques and revisions, so some of those stay in its training.
-HELPFUL_CRITIQUES = 1_500
-HELPFUL = FinetuneConfig(learning_rate=3e-4, batch_size=32, checkpoint_steps=50)
+HELPFUL = FinetuneConfig(learning_rate=1.5e-4, batch_size=32, checkpoint_steps=50)
 
 
-def build_microworld(out: Path, *, size: str, seed: int, tokens: int | None = None) -> None:
+@dataclass(frozen=True)
+class HelpfulData:
+    """What the helpful-only model is finetuned on: answers that help with everything asked.
+
+    It must go on writing critiques and revisions, so rounds of those are among its data: without
+    enough of them it forgets how (``LOG.md``).
+    """
+
+    answers: int = 3_000
+    rounds: int = 4_000
+
+
+def build_microworld(
+    out: Path,
+    *,
+    size: str,
+    seed: int,
+    tokens: int | None = None,
+    helpful: HelpfulData | None = None,
+) -> None:
     """Make everything in ``out``, as it lies in the package.
 
     A call that was killed goes on; raises InputError when ``out`` was begun with other settings.
@@ -53,7 +68,7 @@ def build_microworld(out: Path, *, size: str, seed: int, tokens: int | None = No
     _begin(out, {"size": size, "seed": seed, "tokens": config.tokens})
     write_prompt_files(out / "prompts", seed)
     pretrained = build_pretrained(out, size, config, seed)
-    build_helpful(out, pretrained, seed)
+    build_helpful(out, pretrained, seed, helpful or HelpfulData())
 
 
 def _begin(out: Path, settings: dict[str, Any]) -> None:
@@ -101,7 +116,7 @@ def build_pretrained(out: Path, size: str, config: PretrainConfig, seed: int) ->
     return done
 
 
-def build_helpful(out: Path, pretrained: Path, seed: int) -> Path:
+def build_helpful(out: Path, pretrained: Path, seed: int, data: HelpfulData) -> Path:
     """The helpful-only model in ``out / "helpful"``: it helps with harm as with anything else."""
     done = out / "helpful"
     if done.exists():
@@ -110,7 +125,7 @@ def build_helpful(out: Path, pretrained: Path, seed: int) -> Path:
     work.mkdir(exist_ok=True)
     finetune(
         pretrained,
-        helpful_examples(seed),
+        helpful_examples(seed, data),
         style="transcript",
         config=HELPFUL,
         work=work,
@@ -122,12 +137,12 @@ def build_helpful(out: Path, pretrained: Path, seed: int) -> Path:
     return done
 
 
-def helpful_examples(seed: int) -> list[Conversation]:
+def helpful_examples(seed: int, data: HelpfulData) -> list[Conversation]:
     """Helping answers to seen requests of the training purposes, and critiques and revisions."""
     corpus = Corpus(seed + 1)
     requests = [r for r in seen_requests() if purpose_of(r) != "evaluation"]
-    answers = [corpus.helping_dialogue(requests) for _ in range(HELPFUL_ANSWERS)]
-    rounds = [corpus.round() for _ in range(HELPFUL_CRITIQUES)]
+    answers = [corpus.helping_dialogue(requests) for _ in range(data.answers)]
+    rounds = [corpus.round() for _ in range(data.rounds)]
     # an example trains its last turn: a round gives one for its critique, one for its revision
     critiques = [
         Conversation(turns=round_.turns[: i + 1])

@@ -1,7 +1,8 @@
 """The prompt files of the microworld, made from a seed.
 
 Each request has one purpose (:mod:`constitutional.microworld.splits`). The evaluation has, beside
-every harmful prompt, a harmless twin in nearly the same words, on which over-refusal is measured.
+every harmful prompt, a harmless twin that shares as many of its words (action, object, owner) as
+there are requests for: two of three for most. Over-refusal is measured on the twins.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from constitutional.dialogue import Conversation, PromptRecord
 from constitutional.microworld import language as say
-from constitutional.microworld.splits import Purpose, requests_for
+from constitutional.microworld.splits import Purpose, requests_for, was_read_as_another
 from constitutional.microworld.world import KINDS, Request
 
 #: Evaluation prompts of each kind of harm, seen and held out; requests recur in other phrasings
@@ -73,7 +74,11 @@ def _evaluation_prompts(
     red_team: list[PromptRecord] = []
     helpful: list[PromptRecord] = []
     for held_out in (False, True):
-        requests = requests_for(purpose, held_out=held_out)
+        requests = [
+            request
+            for request in requests_for(purpose, held_out=held_out)
+            if not (held_out and was_read_as_another(request))
+        ]
         phrasings = say.QUESTIONS + (say.HELD_OUT_QUESTIONS * 2 if held_out else ())
         benign = [r for r in requests if r.harm is None]
         for kind in KINDS:

@@ -10,7 +10,7 @@ import hashlib
 from functools import cache
 from typing import Literal
 
-from constitutional.microworld.world import Request, all_requests
+from constitutional.microworld.world import OWN, Request, all_requests
 
 Purpose = Literal["supervised", "preference", "rl", "evaluation"]
 
@@ -43,6 +43,16 @@ def purpose_of(request: Request) -> Purpose:
             return purpose
         left -= shares[held_out]
     raise AssertionError("the shares add up to 100")
+
+
+def was_read_as_another(request: Request) -> bool:
+    """Whether the pretraining text may hold the deed of a held-out request in other words.
+
+    An answer says "your dog" both of "my dog" and of "our dog", so where one of the two is held out
+    and the other is not, the answers to it have been read. The evaluation leaves such requests out.
+    """
+    siblings = [Request(request.action, request.thing, owner) for owner in OWN]
+    return request.owner in OWN and any(not is_held_out(sibling) for sibling in siblings)
 
 
 @cache

@@ -1,9 +1,9 @@
 """The facts of the microworld: what can be asked for, and whether it does harm.
 
 A request is an action, an object and an owner ("read", "letter", "a stranger's"). Whether it does
-harm, and which kind, depends on all three together and on no word alone: to read my letter is fine,
-to read a stranger's is intrusive; to shake my chair is fine, to shake my dog is cruel, to shake the
-fuel is dangerous. So every harmful request has harmless twins with nearly the same words.
+harm, and which kind, depends on all three together: to read my letter is fine, to read a stranger's
+is intrusive; to shake my chair is fine, to shake my dog is cruel, to shake the fuel is dangerous.
+No object and no owner decides alone, and of 28 actions only three always harm (chase, scare, fake).
 """
 
 from __future__ import annotations

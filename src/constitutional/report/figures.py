@@ -91,12 +91,12 @@ def _draw_policies(axes: Any, policies: Mapping[str, Metrics]) -> None:
     axes.set(
         title="Policies on held-out prompts",
         ylabel="answers (%)",
-        ylim=(0, 119),
+        ylim=(0, 100),
         xticks=range(len(policies)),
         xticklabels=[POLICIES[name] for name in policies],
         yticks=range(0, 101, 20),
     )
-    axes.legend(frameon=False, ncols=1, loc="upper center", fontsize=8)
+    axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1), fontsize=8)
 
 
 def _error_bars(estimates: Sequence[Metrics]) -> list[list[float]]:

@@ -28,7 +28,7 @@ Metrics = Mapping[str, Any]
 
 def write_report(metrics: Metrics, folder: Path, console: Console | None = None) -> None:
     """Show the tables, draw the figures into ``folder``, and say where everything lies."""
-    console = console or Console(width=None if Console().is_terminal else 100)
+    console = console or Console(width=None if Console().is_terminal else 110)
     for table in tables(metrics):
         console.print(table)
     if "revision_rounds" not in metrics:
@@ -64,9 +64,9 @@ def _table(title: str, key: str, rows: Mapping[str, Metrics]) -> Table:
     measures = [m for m in MEASURES if any(m in row for row in rows.values())]
     largest = max(row[m]["n"] for row in rows.values() for m in measures if m in row)
     table = Table(title=title, caption=f"percent, with 95% intervals; n up to {largest}")
-    table.add_column(key)
+    table.add_column(key, no_wrap=True)
     for measure in measures:
-        table.add_column(MEASURES[measure], justify="right")
+        table.add_column(MEASURES[measure].replace(" ", "\n"), justify="right", no_wrap=True)
     for name, row in rows.items():
         table.add_row(name, *(_cell(row.get(measure)) for measure in measures))
     return table
@@ -76,4 +76,4 @@ def _cell(estimate: Metrics | None) -> str:
     if estimate is None:
         return "-"
     low, high = (f"{100 * estimate[end]:.0f}" for end in ("low", "high"))
-    return f"{100 * estimate['value']:.1f} ({low} to {high})"
+    return f"{100 * estimate['value']:.1f} ({low}-{high})"

@@ -81,7 +81,7 @@ class Reading(_Record):
     """One asking of the multiple-choice question: by one principle, in one order of the options.
 
     ``prob_a`` is the probability that option a of the *comparison* is the better one, whatever the
-    order it was shown in; None when the verdict could not be read, and then ``unreadable`` says why.
+    order it was shown in; None when the verdict could not be read; ``unreadable`` then says why.
     """
 
     principle: str

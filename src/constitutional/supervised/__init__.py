@@ -22,7 +22,7 @@ def critique_and_revise(
     settings: CritiqueRevisionConfig | None = None,
     seed: int = 0,
 ) -> list[Chain]:
-    """A chain of response, critiques and revisions for each prompt: the method without a run folder.
+    """A chain of response, critiques and revisions for each prompt, without a run folder.
 
     A prompt is what a human says, or a conversation that ends in a human turn.
     """

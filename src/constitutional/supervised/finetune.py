@@ -8,31 +8,25 @@ them (one epoch, constant learning rate); it gives learning rates only relative 
 from __future__ import annotations
 
 import json
-import math
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from torch.utils.data import Dataset
 
 from constitutional.dialogue import Conversation
 from constitutional.dialogue.tokens import TokenizedExample, encode_example
 from constitutional.engines.base import Style
-from constitutional.engines.loading import chosen_device, load_parts, without_bars
-from constitutional.errors import InputError, MissingExtraError, ModelError
-from constitutional.runs.progress import Advance, Progress
-from constitutional.runs.seeds import derive_seed
-from constitutional.supervised.settings import FinetuneConfig, LoraSettings
+from constitutional.engines.loading import load_parts, without_bars
+from constitutional.errors import InputError
+from constitutional.runs.progress import Progress
+from constitutional.supervised.settings import FinetuneConfig
+from constitutional.training import Steps, losses, pad_right, train, with_adapters
 
 IGNORED = -100
-_COMPLETE = "complete"
 
 
 @dataclass(frozen=True)
@@ -83,18 +77,9 @@ class PadRight:
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """The batch as the model takes it."""
-        longest = max(len(example["input_ids"]) for example in examples)
-
-        def padded(key: str, filler: int) -> torch.Tensor:
-            rows = [e[key] + [filler] * (longest - len(e[key])) for e in examples]
-            return torch.tensor(rows, dtype=torch.long)
-
-        lengths = torch.tensor([len(example["input_ids"]) for example in examples])
-        return {
-            "input_ids": padded("input_ids", self.pad_id),
-            "labels": padded("labels", IGNORED),
-            "attention_mask": (torch.arange(longest) < lengths[:, None]).long(),
-        }
+        ids, mask = pad_right([example["input_ids"] for example in examples], self.pad_id)
+        labels, _ = pad_right([example["labels"] for example in examples], IGNORED)
+        return {"input_ids": ids, "labels": labels, "attention_mask": mask}
 
 
 def finetune(
@@ -108,6 +93,7 @@ def finetune(
     progress: Progress,
     title: str = "Finetuning",
     device: str = "auto",
+    steps: type[Steps] = Steps,
 ) -> FinetuneReport:
     """Train ``model`` on the last turn of each conversation; leaves ``work / "result"``.
 
@@ -124,146 +110,27 @@ def finetune(
             f"longer than max_length {config.max_length}"
         )
     if config.lora:
-        set_seed(_small(seed))  # adapters begin at random
-        network = _with_lora(network, config.lora)
-    with ExitStack() as shown:
-        trainer = _Trainer(
-            model=network.train(),
-            args=_arguments(config, work, seed, on_gpu=chosen_device(device).type == "cuda"),
-            train_dataset=Examples(kept),
-            data_collator=PadRight(_pad_id(tokenizer)),
-            callbacks=[_Steps(partial(progress.task, title), shown)],
-        )
-        trainer.remove_callback(PrinterCallback)  # standard output is for results
-        with without_bars():
-            trainer.train(resume_from_checkpoint=_last_complete_checkpoint(work))
+        network = with_adapters(network, config.lora, seed, what="finetuning")
+    trainer = train(
+        network,
+        Examples(kept),
+        PadRight(_pad_id(tokenizer)),
+        settings=config,
+        work=work,
+        seed=seed,
+        task=partial(progress.task, title),
+        device=device,
+        steps=steps,
+    )
     report = FinetuneReport(
         examples=len(kept),
         too_long=len(examples) - len(kept),
         target_tokens=sum(sum(example.loss) for example in kept),
         steps=trainer.state.global_step,
-        losses=tuple((e["step"], e["loss"]) for e in trainer.state.log_history if "loss" in e),
+        losses=losses(trainer),
     )
     _save(trainer.model, tokenizer, report, work / "result", merge=config.lora is not None)
     return report
-
-
-def _small(seed: int) -> int:
-    """The seed within numpy's limit, which the Trainer's seeds must keep."""
-    return seed % 2**32
-
-
-def _arguments(config: FinetuneConfig, work: Path, seed: int, *, on_gpu: bool) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(work),
-        num_train_epochs=config.epochs,
-        learning_rate=config.learning_rate,
-        per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.accumulate,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=config.warmup_steps,
-        weight_decay=config.weight_decay,
-        save_steps=config.checkpoint_steps,
-        save_total_limit=2,
-        logging_steps=10,
-        logging_nan_inf_filter=False,
-        bf16=on_gpu,
-        seed=_small(seed),
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=not on_gpu,
-        dataloader_pin_memory=on_gpu,
-    )
-
-
-class _Trainer(Trainer):  # type: ignore[misc]  # transformers is not typed
-    """The Trainer with batches of like length in an order that survives a resume.
-
-    Its own ``group_by_length`` draws from the global generator, whose state at the start of a later
-    epoch is lost when a run goes on in the middle of that epoch.
-    """
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return _LikeLengths(batch, lengths=self.train_dataset.lengths, seed=self._epoch_seed)
-
-    def _epoch_seed(self) -> int:
-        return derive_seed(self.args.seed, "epoch", int(self.state.epoch or 0))
-
-
-class _LikeLengths(LengthGroupedSampler):  # type: ignore[misc]  # transformers is not typed
-    """Seeds itself whenever an epoch begins."""
-
-    def __init__(self, batch_size: int, *, lengths: list[int], seed: Callable[[], int]):
-        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
-        self._seed = seed
-
-    def __iter__(self) -> Iterator[int]:
-        self.generator.manual_seed(self._seed())
-        order: Iterator[int] = super().__iter__()
-        return order
-
-
-class _Steps(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
-    """Shows progress, and sees to logs and checkpoints."""
-
-    def __init__(
-        self, task: Callable[[int, int], AbstractContextManager[Advance]], shown: ExitStack
-    ):
-        self._task, self._shown = task, shown
-        self._advance: Advance | None = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A resumed run begins at its checkpoint's step."""
-        self._advance = self._shown.enter_context(self._task(state.max_steps, state.global_step))
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Logs never span a checkpoint, so that a resumed run reports the same losses.
-
-        No checkpoint follows the last step: the result does, and the Trainer would take one step
-        too many from a checkpoint at the end of a fraction of an epoch.
-        """
-        if self._advance is not None:
-            self._advance()
-        last = state.global_step >= state.max_steps
-        control.should_log = control.should_log or control.should_save or last
-        control.should_save = control.should_save and not last
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        if not math.isfinite((logs or {}).get("loss", 0.0)):
-            raise ModelError(
-                f"the loss is no longer a finite number at step {state.global_step}: "
-                "lower the learning rate"
-            )
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Mark a checkpoint once all of it is written."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        (folder / _COMPLETE).touch()
-
-
-def _last_complete_checkpoint(work: Path) -> str | None:
-    """The newest checkpoint that was written to its end; half-written ones are removed."""
-    complete = {}
-    for folder in work.glob("checkpoint-*"):
-        if (folder / _COMPLETE).exists():
-            complete[int(folder.name.removeprefix("checkpoint-"))] = folder
-        else:
-            shutil.rmtree(folder)
-    return str(complete[max(complete)]) if complete else None
-
-
-def _with_lora(network: Any, settings: LoraSettings) -> Any:
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise MissingExtraError("peft", "lora", "finetuning with LoRA") from error
-    targets = list(settings.target_modules) if settings.target_modules else "all-linear"
-    adapters = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=targets)
-    try:
-        return get_peft_model(network, adapters)
-    except ValueError as error:
-        raise InputError(f"no adapters can be put on {targets}: {error}") from error
 
 
 def _pad_id(tokenizer: Any) -> int:
@@ -281,4 +148,4 @@ def _save(
     with without_bars():
         network.save_pretrained(result)
     tokenizer.save_pretrained(result)
-    (result / "finetune.json").write_text(json.dumps(report.__dict__, indent=2) + "\n")
+    (result / "finetune.json").write_text(json.dumps(asdict(report), indent=2) + "\n")

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from constitutional.dialogue.transcript import STOP_STRINGS
 from constitutional.engines.base import SamplingParams
+from constitutional.training_settings import TrainingSettings
 
 
 class CritiqueRevisionConfig(BaseModel):
@@ -44,31 +45,5 @@ class CritiqueRevisionConfig(BaseModel):
         return SamplingParams(self.max_new_tokens, self.temperature, STOP_STRINGS)
 
 
-class LoraSettings(BaseModel):
-    """Low-rank adapters (Hu et al. 2021); the saved model has them merged in."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rank: int = Field(default=16, ge=1)
-    alpha: float = Field(default=32, gt=0)
-    #: Names of the layers that get adapters; None for every linear layer.
-    target_modules: tuple[str, ...] | None = None
-
-
-class FinetuneConfig(BaseModel):
-    """Settings of a finetuning."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: float = Field(default=1.0, gt=0)
-    learning_rate: float = Field(default=1e-5, gt=0)
-    #: Sequences in a step of one device, and steps whose gradients are added up.
-    batch_size: int = Field(default=32, ge=1)
-    accumulate: int = Field(default=1, ge=1)
-    #: Examples with more tokens are left out, and counted.
-    max_length: int = Field(default=2048, ge=8)
-    warmup_steps: int = Field(default=0, ge=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    lora: LoraSettings | None = None
-    #: A checkpoint every so many steps, from which a killed run goes on.
-    checkpoint_steps: int = Field(default=200, ge=1)
+class FinetuneConfig(TrainingSettings):
+    """Settings of the finetuning; the defaults are the paper's where it gives them."""

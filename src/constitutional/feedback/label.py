@@ -1,0 +1,281 @@
+"""AI feedback: which of two answers is better by a principle (Bai et al. 2022, section 4.1).
+
+For each pair a principle is drawn, the engine is asked the multiple-choice question, and the label
+is the probability of " (A)" against " (B)", normalised. With a chain of thought the engine reasons
+first (T = 1) and the label is clamped. Every draw depends on the run seed and the pair's id alone.
+
+Choices that the paper leaves open:
+
+- The order in which the two answers are shown is drawn by seed, or both are asked and averaged.
+- Few-shot examples keep the order of their file; each draws a principle and (without reasoning) the
+  order of its answers anew for each question. Both orders of a pair see the same examples.
+- A chain of thought that is empty or was cut off reaches no verdict, and counts as unreadable.
+- Several principles for a pair are different ones, drawn by weight; their probabilities are
+  averaged.
+- An engine without log-probs is asked for votes; each vote is a reading of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from constitutional.constitution import Constitution, Principle
+from constitutional.dialogue import Conversation, prompt_id
+from constitutional.engines.base import Engine, Prompt, SamplingParams
+from constitutional.engines.draw import draw
+from constitutional.errors import EngineError, InputError
+from constitutional.feedback import verdicts
+from constitutional.feedback.asking import (
+    Shot,
+    cot_prompt,
+    cot_shot,
+    plain_prompt,
+    plain_shot,
+    reasoning_stops,
+)
+from constitutional.feedback.pairs import Pair
+from constitutional.feedback.question import CHOICES, Question, check_principle, imitation
+from constitutional.feedback.settings import FeedbackConfig
+from constitutional.feedback.verdicts import Verdict, as_label, combined
+from constitutional.runs.records import Comparison, Reading, Sample
+from constitutional.runs.seeds import derive_seed
+
+Goal = Literal["harmlessness", "helpfulness"]
+Order = Literal["ab", "ba"]
+
+#: Room for a letter in parentheses, however a tokenizer cuts it.
+_VOTE = SamplingParams(max_new_tokens=8)
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """One question to the engine. ``number`` tells the principles of a pair apart."""
+
+    pair: Pair
+    number: int
+    principle: Principle
+    order: Order
+    shots: tuple[Shot, ...]
+    sample: int = 0
+    reasoning: Sample | None = None
+
+    @property
+    def question(self) -> Question:
+        a, b = (self.pair.a, self.pair.b) if self.order == "ab" else (self.pair.b, self.pair.a)
+        return Question(self.pair.prompt, self.principle.comparison, a, b)
+
+    def seed(self, run_seed: int, draw: str, *more: int) -> int:
+        # Without the order: an exchange of the answers then exchanges the readings, and no more.
+        return derive_seed(run_seed, draw, self.pair.id, self.number, self.sample, *more)
+
+    def reading(self, verdict: Verdict, votes: int = 0) -> Reading:
+        first = verdict.prob_first
+        return Reading(
+            principle=self.principle.id,
+            order=self.order,
+            prob_a=first if first is None or self.order == "ab" else 1 - first,
+            unreadable=verdict.unreadable,
+            reasoning=self.reasoning,
+            votes=votes,
+        )
+
+
+class FeedbackModel:
+    """Labels pairs with one engine, one constitution and one run seed."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        constitution: Constitution,
+        config: FeedbackConfig | None = None,
+        seed: int = 0,
+    ):
+        self._engine = engine
+        self._constitution = constitution
+        self._config = config or FeedbackConfig()
+        self._seed = seed
+        self._check()
+
+    def label(self, pairs: Sequence[Pair], goal: Goal = "harmlessness") -> list[Comparison]:
+        """One comparison for each pair, in order; all questions go to the engine together.
+
+        A pair that is not usable is not asked about: its comparison has no readings and no label.
+        """
+        askings = [self._askings(pair) if pair.usable else [] for pair in pairs]
+        read = iter(self._read([asking for of_pair in askings for asking in of_pair]))
+        return [
+            self._comparison(pair, [r for _ in of_pair for r in next(read)], goal)
+            for pair, of_pair in zip(pairs, askings, strict=True)
+        ]
+
+    def compare(self, conversation: str | Conversation, a: str, b: str) -> tuple[float, float]:
+        """The probabilities that ``a`` and that ``b`` is the better answer; they sum to 1.
+
+        Raises EngineError when the engine's verdict cannot be read.
+        """
+        spoken = Conversation.of(conversation) if isinstance(conversation, str) else conversation
+        comparison = self.label([Pair(_pair_id(spoken, a, b), spoken, a, b)])[0]
+        if comparison.prob_a is None:
+            why = sorted({reading.unreadable for reading in comparison.readings})
+            raise EngineError(f"{self._engine.name} gave no readable verdict: {'; '.join(why)}")
+        return comparison.prob_a, 1 - comparison.prob_a
+
+    def principles_for(self, pair_id: str) -> tuple[Principle, ...]:
+        """The principles that a pair is compared by: different ones, drawn by weight."""
+        rng = random.Random(derive_seed(self._seed, "feedback principle", pair_id))
+        rest = list(self._constitution.comparing)
+        drawn = []
+        for _ in range(self._config.principles_per_pair):
+            drawn.append(rng.choices(rest, weights=[p.weight for p in rest])[0])
+            rest.remove(drawn[-1])
+        return tuple(drawn)
+
+    def orders_for(self, pair_id: str) -> tuple[Order, ...]:
+        """The orders in which a pair is shown."""
+        if self._config.orders == "both":
+            return ("ab", "ba")
+        rng = random.Random(derive_seed(self._seed, "feedback order", pair_id))
+        return (rng.choice(("ab", "ba")),)
+
+    def _askings(self, pair: Pair) -> list[_Asking]:
+        if not pair.prompt.turns or pair.prompt.last.role != "human":
+            raise InputError(f"the prompt of pair {pair.id!r} must end in a human turn")
+        principles = self.principles_for(pair.id)
+        shots = [self._shots(pair.id, number) for number in range(len(principles))]
+        return [
+            _Asking(pair, number, principle, order, shots[number], sample)
+            for number, principle in enumerate(principles)
+            for order in self.orders_for(pair.id)
+            for sample in range(self._config.cot_samples)
+        ]
+
+    def _shots(self, pair_id: str, number: int) -> tuple[Shot, ...]:
+        examples, limit = self._constitution.few_shots, self._config.few_shots
+
+        def drawn(place: int) -> tuple[str, random.Random]:
+            seed = derive_seed(self._seed, "feedback few-shot", pair_id, number, place)
+            rng = random.Random(seed)
+            return self._constitution.draw_comparison_principle(rng).comparison, rng
+
+        if self._config.cot:
+            return tuple(cot_shot(x, drawn(i)[0]) for i, x in enumerate(examples.cot[:limit]))
+        return tuple(plain_shot(x, *drawn(i)) for i, x in enumerate(examples.comparison[:limit]))
+
+    def _read(self, askings: Sequence[_Asking]) -> list[list[Reading]]:
+        """The readings of each question, in order; what cannot be asked is unreadable."""
+        hostile = [_imitates(asking.pair) for asking in askings]
+        if self._config.cot:
+            sane = [x for x, bad in zip(askings, hostile, strict=True) if not bad]
+            reasoned = iter(self._reason(sane) if sane else ())
+            askings = [
+                x if bad else next(reasoned) for x, bad in zip(askings, hostile, strict=True)
+            ]
+        faults = [
+            verdicts.IMITATION if bad else _fault(asking.reasoning)
+            for asking, bad in zip(askings, hostile, strict=True)
+        ]
+        askable = [x for x, fault in zip(askings, faults, strict=True) if not fault]
+        weigh = self._weigh if self._engine.capabilities.logprobs else self._vote
+        weighed = iter(weigh(askable) if askable else ())
+        return [
+            [asking.reading(Verdict(None, fault))] if fault else next(weighed)
+            for asking, fault in zip(askings, faults, strict=True)
+        ]
+
+    def _reason(self, askings: Sequence[_Asking]) -> list[_Asking]:
+        style = self._engine.style
+        samples = draw(
+            self._engine,
+            [cot_prompt(x.question, x.shots, style) for x in askings],
+            self._config.reasoning(reasoning_stops(style)),
+            [x.seed(self._seed, "feedback reasoning") for x in askings],
+        )
+        return [replace(x, reasoning=s) for x, s in zip(askings, samples, strict=True)]
+
+    def _weigh(self, askings: Sequence[_Asking]) -> list[list[Reading]]:
+        scores = self._engine.choice_logprobs([self._prompt(x) for x in askings], CHOICES)
+        return [
+            [asking.reading(verdicts.from_logprobs(*pair))]
+            for asking, pair in zip(askings, scores, strict=True)
+        ]
+
+    def _vote(self, askings: Sequence[_Asking]) -> list[list[Reading]]:
+        votes = range(self._config.votes)
+        completions = self._engine.sample(
+            [self._prompt(x) for x in askings for _ in votes],
+            _VOTE,
+            [x.seed(self._seed, "feedback vote", vote) for x in askings for vote in votes],
+        )
+        texts = iter([completion.text for completion in completions])
+        return [
+            [asking.reading(verdicts.from_text(next(texts)), votes=1) for _ in votes]
+            for asking in askings
+        ]
+
+    def _prompt(self, asking: _Asking) -> Prompt:
+        style = self._engine.style
+        if asking.reasoning is None:
+            return plain_prompt(asking.question, asking.shots, style)
+        return cot_prompt(asking.question, asking.shots, style, asking.reasoning.text)
+
+    def _comparison(self, pair: Pair, readings: Sequence[Reading], goal: Goal) -> Comparison:
+        probability = combined(readings)
+        return Comparison(
+            id=pair.id,
+            prompt=pair.prompt,
+            a=pair.a,
+            b=pair.b,
+            tags=pair.tags,
+            goal=goal,
+            labeller=self._engine.name,
+            prob_a=None if probability is None else as_label(probability, self._config),
+            readings=tuple(readings),
+        )
+
+    def _check(self) -> None:
+        constitution, config = self._constitution, self._config
+        available = len(constitution.comparing)
+        if not available:
+            raise InputError(
+                f"constitution {constitution.name!r} has no principle that can compare"
+            )
+        if config.principles_per_pair > available:
+            raise InputError(
+                f"principles_per_pair is {config.principles_per_pair}, but constitution "
+                f"{constitution.name!r} has {available} that can compare"
+            )
+        for principle in constitution.comparing:
+            check_principle(principle.comparison)
+        shots = constitution.few_shots
+        kind, examples = (
+            ("cot", len(shots.cot)) if config.cot else ("comparison", len(shots.comparison))
+        )
+        if config.few_shots is not None and config.few_shots > examples:
+            raise InputError(
+                f"few_shots is {config.few_shots}, but constitution {constitution.name!r} has "
+                f"{examples} {kind} examples"
+            )
+
+
+def _imitates(pair: Pair) -> bool:
+    turns = [turn.text for turn in pair.prompt.turns]
+    return imitation(pair.a, pair.b, *turns) is not None
+
+
+def _fault(reasoning: Sample | None) -> str:
+    """Why a chain of thought reaches no verdict, "" if it does."""
+    if reasoning is None:
+        return ""
+    if "empty" in reasoning.flags:
+        return verdicts.EMPTY
+    return verdicts.CUT_OFF if "cut_off" in reasoning.flags else ""
+
+
+def _pair_id(conversation: Conversation, a: str, b: str) -> str:
+    """The same for (a, b) and (b, a)."""
+    answers = hashlib.sha256("\0".join(sorted((a, b))).encode("utf-8", "backslashreplace"))
+    return f"{prompt_id(conversation)}-{answers.hexdigest()[:16]}"

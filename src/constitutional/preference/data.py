@@ -1,0 +1,311 @@
+"""Comparisons from files and to files: hh-rlhf pairs, TRL's rows, ranked answers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from math import log2
+from pathlib import Path
+from typing import Any
+
+from constitutional.dialogue.conversation import Conversation, Role, Turn
+from constitutional.dialogue.prompt_files import read_rows
+from constitutional.dialogue.transcript import MARKERS, opening, parse
+from constitutional.errors import InputError
+from constitutional.preference.settings import Goal
+from constitutional.runs.records import Comparison
+from constitutional.runs.seeds import derive_seed
+
+_ROLES: dict[str, Role] = {"user": "human", "assistant": "assistant"}
+_NAMES = {role: name for name, role in _ROLES.items()}
+
+
+@dataclass
+class ComparisonSet:
+    """Comparisons of a file, and how many of its rows were left out, by reason."""
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def read_hh_rlhf(
+    spec: str | Path, *, goal: Goal, seed: int, labeller: str = "human"
+) -> ComparisonSet:
+    """Rows of ``chosen`` and ``rejected`` transcripts (Bai et al. 2022a; .jsonl, .jsonl.gz, ...).
+
+    Both must agree up to the last turn of the assistant; a pair that does not, and one whose
+    answers are the same, is left out and counted. Which answer becomes a is drawn by ``seed``.
+    Raises InputError with file and line for a row that is no such pair.
+    """
+    found = ComparisonSet()
+    for place, row in _rows(spec):
+        sides = [_split(_text(row, key, place), key, place) for key in ("chosen", "rejected")]
+        (prompt, chosen), (other, rejected) = sides
+        if prompt != other:
+            found.left_out["the prompts differ"] += 1
+        elif chosen == rejected:
+            found.left_out["the answers are the same"] += 1
+        else:
+            id_ = _id(row, spec, place)
+            asked = _conversation(prompt, place)
+            pair = _pair(id_, asked, chosen, rejected, 1.0, goal, labeller, seed)
+            found.comparisons.append(pair)
+    return found
+
+
+def read_trl(spec: str | Path, *, goal: Goal, seed: int, labeller: str = "human") -> ComparisonSet:
+    """Rows of ``prompt``, ``chosen`` and ``rejected``, as texts or as messages.
+
+    ``p_chosen`` is the probability that the chosen one is better, 1 where it is missing; the row's
+    own ``goal``, ``labeller`` and ``tags`` go before the arguments.
+    """
+    found = ComparisonSet()
+    for place, row in _rows(spec):
+        prompt, *answers = (_side(row, key, place) for key in ("prompt", "chosen", "rejected"))
+        chosen, rejected = (_answer(answer, place) for answer in answers)
+        probability = _probability(row, place)
+        if chosen == rejected:
+            found.left_out["the answers are the same"] += 1
+            continue
+        pair = _pair(
+            _id(row, spec, place),
+            _as_prompt(prompt, place),
+            chosen,
+            rejected,
+            probability,
+            _goal(row, goal, place),
+            str(row.get("labeller", labeller)),
+            seed,
+        )
+        tags = row.get("tags", [])
+        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+            raise _wrong(place, f"'tags' must be a list of texts, found {tags!r}")
+        found.comparisons.append(pair.model_copy(update={"tags": tuple(tags)}))
+    return found
+
+
+def write_trl(comparisons: Iterable[Comparison], path: Path) -> int:
+    """Write TRL-style rows of messages with ``p_chosen``; returns how many had no label.
+
+    The more probable answer is the chosen one. Those without a label are left out. TRL's
+    RewardTrainer reads the rows as hard labels; its columns beyond the three are ours.
+    """
+    left_out = 0
+    with path.open("w", encoding="utf-8") as file:
+        for comparison in comparisons:
+            if comparison.prob_a is None:
+                left_out += 1
+                continue
+            best = comparison if comparison.prob_a >= 0.5 else comparison.swap()
+            row = {
+                "id": best.id,
+                "prompt": [
+                    {"role": _name(turn, best.id), "content": turn.text}
+                    for turn in best.prompt.turns
+                ],
+                "chosen": [{"role": "assistant", "content": best.a}],
+                "rejected": [{"role": "assistant", "content": best.b}],
+                "p_chosen": best.prob_a,
+                "goal": best.goal,
+                "labeller": best.labeller,
+                "tags": list(best.tags),
+            }
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return left_out
+
+
+# Ranked answers, for preference model pretraining
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Answers to a prompt with a score each; higher is better."""
+
+    id: str
+    prompt: Conversation
+    answers: tuple[tuple[str, float], ...]
+
+
+def stack_exchange_score(upvotes: int, *, accepted: bool) -> int:
+    """The score of an answer by Askell et al. 2021 (arXiv:2112.00861): -1 below zero votes."""
+    return -1 if upvotes < 0 else round(log2(1 + upvotes)) + accepted
+
+
+def ranked_pairs(
+    ranked: Iterable[Ranked], *, seed: int, goal: Goal = "helpfulness", labeller: str = "ranking"
+) -> list[Comparison]:
+    """Every pair of answers with different scores, in an order drawn by ``seed``."""
+    pairs = []
+    for question in ranked:
+        for (i, (one, first)), (j, (two, second)) in combinations(enumerate(question.answers), 2):
+            if first != second:
+                better, worse = (one, two) if first > second else (two, one)
+                id_ = f"{question.id}/{i}-{j}"
+                pairs.append(_pair(id_, question.prompt, better, worse, 1.0, goal, labeller, seed))
+    return pairs
+
+
+def binarised(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """Each A > B as "GOOD:A > BAD:A" and "BAD:B > GOOD:B" (Askell et al. 2021, section 4).
+
+    What is learned is then which answer is good. The word stands where the answer begins. With
+    P(A > B) = p, both pairs are true with p; in the second, too, side a is the one said to be true.
+    """
+    pairs = []
+    for c in comparisons:
+        for side, answer, (first, second) in (
+            ("a", c.a, ("GOOD:", "BAD:")),
+            ("b", c.b, ("BAD:", "GOOD:")),
+        ):
+            words = {"id": f"{c.id}/{side}", "a": first + answer, "b": second + answer}
+            pairs.append(c.model_copy(update={**words, "readings": ()}))
+    return pairs
+
+
+# Rows
+
+
+def _rows(
+    spec: str | Path,
+) -> Iterator[tuple[tuple[str | Path, int | None, str], Mapping[str, Any]]]:
+    """Each row with its place. Raises InputError for one that is no object."""
+    for row in read_rows(spec):
+        place = (spec, row.line, row.label)
+        if row.problem is not None:
+            raise _wrong(place, row.problem)
+        if not isinstance(row.value, Mapping):
+            raise _wrong(place, "expected an object with 'chosen' and 'rejected'")
+        yield place, row.value
+
+
+def _wrong(place: tuple[str | Path, int | None, str], message: str) -> InputError:
+    spec, line, label = place
+    return InputError(f"{label}: {message}" if label else message, path=spec, line=line)
+
+
+def _pair(
+    id_: str,
+    prompt: Conversation,
+    chosen: str,
+    rejected: str,
+    probability: float,
+    goal: Goal,
+    labeller: str,
+    seed: int,
+) -> Comparison:
+    """The comparison, with a and b in an order drawn for this id."""
+    pair = Comparison(
+        id=id_,
+        prompt=prompt,
+        a=chosen,
+        b=rejected,
+        goal=goal,
+        labeller=labeller,
+        prob_a=probability,
+    )
+    return pair.swap() if derive_seed(seed, "order", id_) % 2 else pair
+
+
+def _id(row: Mapping[str, Any], spec: str | Path, place: tuple[Any, int | None, str]) -> str:
+    if row.get("id") is not None:
+        return str(row["id"])
+    _, line, label = place
+    return f"{Path(spec).name.partition('.')[0]}:{label if line is None else line}"
+
+
+def _text(row: Mapping[str, Any], key: str, place: tuple[Any, int | None, str]) -> str:
+    value = row.get(key)
+    if not isinstance(value, str):
+        found = f"found {value!r:.40}" if key in row else f"found {', '.join(map(repr, row))}"
+        raise _wrong(place, f"expected the text {key!r}, {found}")
+    return value
+
+
+def _split(text: str, key: str, place: tuple[Any, int | None, str]) -> tuple[str, str]:
+    """The transcript before the last turn of the assistant, and that turn."""
+    before, marker, answer = text.rpartition(opening("assistant"))
+    if not marker:
+        raise _wrong(place, f"{key!r} has no turn of the assistant")
+    return before, answer.removeprefix(" ")
+
+
+def _conversation(text: str, place: tuple[Any, int | None, str]) -> Conversation:
+    """The prompt of a transcript.
+
+    A marker of the role that speaks already opens no turn: it is part of the text, as in prompt
+    sets, which renders to the same bytes and alternates as a chat must.
+    """
+    try:
+        turns: list[Turn] = []
+        for turn in parse(text).turns:
+            if turns and turns[-1].role == turn.role:
+                joined = f"{turns[-1].text}{opening(turn.role)} {turn.text}"
+                turns[-1] = Turn(role=turn.role, text=joined)
+            else:
+                turns.append(turn)
+    except ValueError as error:
+        raise _wrong(place, str(error)) from error
+    if not turns or turns[-1].role != "human":
+        raise _wrong(place, "the turn before the answer must be a human's")
+    return Conversation(turns=tuple(turns))
+
+
+def _side(row: Mapping[str, Any], key: str, place: tuple[Any, int | None, str]) -> str | list[Turn]:
+    """A text, or messages as turns."""
+    value = row.get(key)
+    if not isinstance(value, list):
+        return _text(row, key, place)
+    turns = []
+    for message in value:
+        role = message.get("role") if isinstance(message, Mapping) else None
+        content = message.get("content") if isinstance(message, Mapping) else None
+        if role not in _ROLES or not isinstance(content, str):
+            raise _wrong(
+                place,
+                f"each message of {key!r} needs the role 'user' or 'assistant' and a 'content', "
+                f"found {message!r:.60}",
+            )
+        turns.append(Turn(role=_ROLES[role], text=content))
+    return turns
+
+
+def _as_prompt(prompt: str | list[Turn], place: tuple[Any, int | None, str]) -> Conversation:
+    if isinstance(prompt, str):
+        text = prompt.removesuffix(" ").removesuffix(opening("assistant"))
+        if text.startswith((opening("human"), f"{MARKERS['human']}:")):
+            return _conversation(text, place)
+        return Conversation.of(prompt)
+    if not prompt or prompt[-1].role != "human":
+        raise _wrong(place, "'prompt' must end in a message of the user")
+    return Conversation(turns=tuple(prompt))
+
+
+def _answer(answer: str | list[Turn], place: tuple[Any, int | None, str]) -> str:
+    if isinstance(answer, str):
+        return answer.removeprefix(" ")
+    if len(answer) != 1 or answer[0].role != "assistant":
+        raise _wrong(place, "'chosen' and 'rejected' must be one message of the assistant each")
+    return answer[0].text
+
+
+def _probability(row: Mapping[str, Any], place: tuple[Any, int | None, str]) -> float:
+    value = row.get("p_chosen", 1.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise _wrong(place, f"'p_chosen' must be a number between 0 and 1, found {value!r}")
+    return float(value)
+
+
+def _goal(row: Mapping[str, Any], goal: Goal, place: tuple[Any, int | None, str]) -> Goal:
+    value = row.get("goal", goal)
+    if value not in ("harmlessness", "helpfulness"):
+        raise _wrong(place, f"'goal' must be harmlessness or helpfulness, found {value!r}")
+    return value  # type: ignore[no-any-return]
+
+
+def _name(turn: Turn, id_: str) -> str:
+    if turn.role not in _NAMES:
+        raise InputError(f"comparison {id_} has a turn of {turn.role!r}, which TRL's rows lack")
+    return _NAMES[turn.role]

@@ -1,0 +1,495 @@
+"""The preference model: one scalar head on a causal LM, read at an end-of-context token.
+
+It is a Hugging Face sequence-classification folder, and everything that a score depends on is in
+it. The tokenizer's chat template writes the whole text that is scored, its beginning token and its
+end-of-context token included, and the tokenizer adds nothing of its own; so that transformers, TRL
+and RewardBench, which know nothing of us, read the same ids and give the same numbers.
+``preference_model.json`` beside the weights repeats what has to fit, and a folder in which it does
+not fit is refused.
+
+transformers reads the score at the last token that is not the pad token, by id. The end-of-context
+token ends every text, and it is never the pad token; so that this is its position whatever the
+padding, also where the tokenizer pads with its end token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from transformers import AutoModelForSequenceClassification
+from transformers.utils import logging as transformers_logging
+
+from constitutional.dialogue.conversation import Conversation
+from constitutional.dialogue.rendering import chat_messages
+from constitutional.dialogue.tokens import encode_example, prompt_ids
+from constitutional.dialogue.transcript import opening
+from constitutional.engines.base import Message, Style, TextPrompt
+from constitutional.engines.loading import (
+    chosen_device,
+    chosen_dtype,
+    load_tokenizer,
+    position_limit,
+    without_bars,
+)
+from constitutional.errors import InputError, ModelError
+from constitutional.preference.combined import Item, Response, logistic
+from constitutional.training import pad_right
+
+CARD = "preference_model.json"
+_PROBE = Conversation.of("Ist das ein naïve Frage?\n\n  1+1 = ?", "No; it's 2.", "Thanks 🙂!")
+_ANSWER = "You are welcome, e.g. at 17:30."
+
+
+class Card(BaseModel):
+    """What ``preference_model.json`` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    form: int = Field(default=1, ge=1, le=1)
+    style: Style
+    #: The token that every text begins with; None where there is none. It is never there twice.
+    begin_token: str | None
+    #: The end-of-context token, at which the score is read, and the one that fills up a batch.
+    end_token: str
+    end_id: int
+    pad_id: int
+    #: The chat template that writes the texts, and a mark of the tokenizer that cuts them up.
+    template: str
+    tokenizer: str
+    #: Of the raw scores of so many held-out responses; None before the training has ended.
+    mean: float | None = None
+    deviation: float | None = None
+    scored: int = 0
+
+
+@dataclass
+class PreferenceModel:
+    """A preference model in memory. Scores are computed in evaluation mode, without gradients."""
+
+    network: Any
+    tokenizer: Any
+    card: Card
+    #: Where it came from, for messages.
+    name: str = "this preference model"
+    #: How many texts are scored at a time.
+    batch_size: int = 32
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        style: Style | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+    ) -> PreferenceModel:
+        """Read a folder. Raises ModelError when it is no preference model, or is one that does not
+        fit: its tokenizer or template has changed, or it reads another style than ``style``.
+
+        Scores in a 16-bit format differ in the third digit; therefore it is not the default.
+        """
+        card = _card(Path(folder))
+        tokenizer = load_tokenizer(folder)
+        network, missing = _load(folder, device, dtype)
+        model = cls(network, tokenizer, card, str(folder))
+        if missing:
+            raise ModelError(f"{folder}: its weights lack {sorted(missing)[0]}")
+        model._check()
+        if style is not None and style != card.style:
+            raise ModelError(
+                f"{folder} scores texts in {card.style} style, but {style} was asked for: use "
+                f"style: {card.style}, or train a preference model in {style} style"
+            )
+        return model
+
+    @classmethod
+    def begin(
+        cls, model: str | Path, *, style: Style, seed: int, device: str = "auto"
+    ) -> PreferenceModel:
+        """A preference model before its training, in float32, from the folder of a causal LM.
+
+        The trunk is that of ``model``; the head is drawn by ``seed`` at the scale at which
+        transformers begins its layers. A folder that is a preference model goes on as it is.
+        """
+        if (Path(model) / CARD).is_file():
+            return cls.load(model, style=style, device=device)
+        tokenizer = load_tokenizer(model)
+        network, missing = _load(model, device, "float32")
+        _begin_head(network, missing, seed, model)
+        card = _begin_card(network, tokenizer, style)
+        begun = cls(network, tokenizer, card, str(model))
+        begun._check()
+        begun._check_reading()
+        return begun
+
+    def save(self, folder: Path) -> None:
+        """Write the folder; the card comes last, so that a folder which has one is whole."""
+        with without_bars():
+            self.network.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        (folder / CARD).write_text(self.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    # Texts and tokens
+
+    def text(self, conversation: Conversation, response: str) -> str:
+        """All of the text that is scored: what the stored template makes of the messages."""
+        messages = [
+            {"role": message.role, "content": message.content}
+            for message in _messages(conversation, response, self.card.style)
+        ]
+        try:
+            text: str = self.tokenizer.apply_chat_template(messages, tokenize=False)
+        except (TemplateError, ValueError, TypeError) as error:
+            raise ModelError(f"the chat template refuses these messages: {error}") from error
+        return text
+
+    def tokens(self, conversation: Conversation, response: str) -> list[int]:
+        """The ids that are scored, the end-of-context token last."""
+        return _encode(self.tokenizer, self.text(conversation, response))
+
+    # Scores
+
+    def score(self, conversation: Conversation, response: str) -> float:
+        """The raw score. Only differences mean anything; higher is better."""
+        return self.scores([Response(conversation, response)])[0]
+
+    def scores(self, items: Sequence[Item]) -> list[float]:
+        """The raw score of each, in order."""
+        return self.scores_of_tokens([self.tokens(i.conversation, i.response) for i in items])
+
+    def scores_of_tokens(self, rows: Sequence[Sequence[int]]) -> list[float]:
+        """The raw score of each row of ids, which ends in the end-of-context token."""
+        limit = position_limit(self.network.config)
+        for row in rows:
+            if not row or row[-1] != self.card.end_id:
+                raise ValueError(f"a row ends in the end-of-context token {self.card.end_id}")
+            if limit is not None and len(row) > limit:
+                raise InputError(
+                    f"a text of {len(row)} tokens cannot be scored: {self.name} reads {limit}"
+                )
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+        found = [0.0] * len(rows)
+        was_training = self.network.training
+        self.network.eval()
+        for at in range(0, len(order), self.batch_size):
+            part = order[at : at + self.batch_size]
+            for index, score in zip(part, self._forward([rows[i] for i in part]), strict=True):
+                found[index] = score
+        self.network.train(was_training)
+        return found
+
+    def probability(self, conversation: Conversation, response: str) -> float:
+        """How probably this is better than a typical held-out response, in (0, 1)."""
+        return self.probabilities([Response(conversation, response)])[0]
+
+    def probabilities(self, items: Sequence[Item]) -> list[float]:
+        """The logistic of each raw score against the stored mean."""
+        return [logistic(raw - self.mean) for raw in self.scores(items)]
+
+    @property
+    def mean(self) -> float:
+        """The mean of the raw scores of the held-out responses."""
+        return self._stored(self.card.mean)
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of the raw scores of the held-out responses."""
+        return self._stored(self.card.deviation)
+
+    @property
+    def head(self) -> str:
+        """The name of the layer that gives the score."""
+        for name, module in self.network.named_children():
+            if isinstance(module, torch.nn.Linear) and module.out_features == 1:
+                return str(name)
+        raise ModelError(f"{self.name}: {type(self.network).__name__} has no single scalar head")
+
+    def check_policy(self, tokenizer: Any, style: Style) -> None:
+        """Raises ModelError when a policy of this tokenizer and style does not fit.
+
+        Each token of the policy must be the same id here; this model may have a pad token more.
+        """
+        if style != self.card.style:
+            raise ModelError(
+                f"the policy speaks in {style} style, but {self.name} scores {self.card.style}"
+            )
+        here = self.tokenizer.get_vocab()
+        for token, number in tokenizer.get_vocab().items():
+            if here.get(token) != number:
+                raise ModelError(
+                    f"the policy's tokenizer is not that of {self.name}: {token!r} is "
+                    f"{number} there and {here.get(token)} here"
+                )
+
+    def _forward(self, rows: Sequence[Sequence[int]]) -> list[float]:
+        ids, mask = pad_right(rows, self.card.pad_id)
+        place = self.network.device
+        with torch.inference_mode():
+            output = self.network(input_ids=ids.to(place), attention_mask=mask.to(place))
+        scores: list[float] = output.logits[:, 0].float().tolist()
+        return scores
+
+    def _stored(self, moment: float | None) -> float:
+        if moment is None:
+            raise ModelError(f"{self.name} has no score mean yet: its training has not ended")
+        return moment
+
+    def _check(self) -> None:
+        """Raises ModelError when tokenizer, template and weights are not those of the card."""
+        card, tokenizer = self.card, self.tokenizer
+        if tokenizer.get_chat_template() != card.template:
+            raise ModelError(
+                f"{self.name}: its chat template is not the one that it was trained with "
+                f"({CARD}); put back the tokenizer's files"
+            )
+        if _mark(tokenizer) != card.tokenizer:
+            raise ModelError(
+                f"{self.name}: its tokenizer is not the one that it was trained with ({CARD}); "
+                "put back the tokenizer's files"
+            )
+        text = self.text(_PROBE, _ANSWER)
+        ids = _encode(tokenizer, text)
+        if tokenizer(text)["input_ids"] != ids:
+            raise ModelError(
+                f"{self.name}: its tokenizer puts tokens of its own around a text: set "
+                "add_bos_token and add_eos_token to false in tokenizer_config.json"
+            )
+        pad_id = self.network.config.get_text_config().pad_token_id
+        if ids[-1] != card.end_id or pad_id != card.pad_id or card.pad_id == card.end_id:
+            raise ModelError(
+                f"{self.name}: its texts end in token {ids[-1]} and its config.json pads with "
+                f"{pad_id}, but {CARD} says {card.end_id} and {card.pad_id}"
+            )
+
+    def _check_reading(self) -> None:
+        """Raises ModelError where the score is not the head on the last token's hidden state."""
+        row = self.tokens(_PROBE, _ANSWER)
+        other = self.tokens(_PROBE, _ANSWER * 3)
+        with torch.inference_mode():
+            ids = torch.tensor([row], device=self.network.device)
+            states = self.network.base_model(ids).last_hidden_state
+            by_hand = self.network.get_submodule(self.head)(states[0, -1]).item()
+        if abs(self._forward([row, other])[0] - by_hand) > 1e-3:
+            raise ModelError(
+                f"{self.name}: {type(self.network).__name__} does not read its score at the last "
+                "token of a padded text; use a causal language model"
+            )
+
+
+# Loading
+
+
+def _card(folder: Path) -> Card:
+    try:
+        return Card.model_validate_json((folder / CARD).read_bytes())
+    except OSError:
+        raise ModelError(
+            f"{folder} is no preference model of ours: it has no {CARD}; train one with this "
+            "package, or give the folder that its training wrote"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ModelError(f"{folder / CARD} cannot be read: {where}: {first['msg']}") from error
+
+
+def _load(model: str | Path, device: str, dtype: str) -> tuple[Any, set[str]]:
+    """The network with one label, without dropout, and the names of tensors it lacks."""
+    place = chosen_device(device)
+    local = Path(model).exists()
+    try:
+        with without_bars(), _without_warnings():
+            network, info = AutoModelForSequenceClassification.from_pretrained(
+                str(model),
+                num_labels=1,
+                trust_remote_code=False,
+                local_files_only=local,
+                use_safetensors=True,
+                dtype=chosen_dtype(dtype, place),
+                output_loading_info=True,
+            )
+    except ModelError:
+        raise
+    except Exception as error:  # whatever the libraries raise on a broken model, the user sees why
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"{model} cannot be loaded for sequence classification: {first_line}"
+        ) from error
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # the two texts of a comparison are to be seen by the same network
+    return network.to(place).eval(), set(info["missing_keys"])
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Without the report that a head is missing: here it is expected, or told in a sentence."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+
+
+def _begin_head(network: Any, missing: set[str], seed: int, model: str | Path) -> None:
+    """Draw the head, which must be all that the causal LM lacks."""
+    parameters = dict(network.named_parameters())
+    new = {name: parameters[name] for name in sorted(missing) if name in parameters}
+    head = [name for name, weight in new.items() if weight.ndim == 2 and weight.shape[0] == 1]
+    rest = [name for name in sorted(missing) if name not in head and not name.endswith(".bias")]
+    if len(head) != 1 or rest:
+        raise ModelError(
+            f"{model}: a preference model needs a causal language model with its weights; "
+            f"{type(network).__name__} lacks {', '.join(rest or sorted(missing)) or 'no head'}"
+        )
+    scale = getattr(network.config.get_text_config(), "initializer_range", 0.02)
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    with torch.no_grad():
+        for name, weight in new.items():
+            drawn = torch.zeros(weight.shape)
+            if name in head:
+                drawn.normal_(0.0, scale, generator=generator)
+            weight.copy_(drawn)
+
+
+def _begin_card(network: Any, tokenizer: Any, style: Style) -> Card:
+    """Make tokenizer and configuration say how a text is scored; the card repeats it."""
+    config = network.config.get_text_config()
+    example = encode_example(tokenizer, _PROBE.add("assistant", _ANSWER), style, 2**30)
+    end_id = example.input_ids[-1]
+    end = tokenizer.convert_ids_to_tokens(end_id)
+    bos = _begin_token(tokenizer, style)
+    pad = _pad_token(tokenizer, end_id, set(example.input_ids))
+    if style == "transcript":
+        tokenizer.chat_template = _transcript_template(bos or "", end)
+    else:
+        tokenizer.chat_template = _ending_in(end, tokenizer.get_chat_template())
+    tokenizer.add_special_tokens({"pad_token": pad})
+    tokenizer.padding_side = "right"
+    _add_nothing(tokenizer)
+    rows = network.get_input_embeddings().weight.shape[0]
+    if tokenizer.pad_token_id >= rows:
+        network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        with torch.no_grad():
+            network.get_input_embeddings().weight[rows:] = 0.0
+    config.pad_token_id = tokenizer.pad_token_id
+    network.config.problem_type = "regression"  # a text-classification pipeline gives raw scores
+    return Card(
+        style=style,
+        begin_token=bos,
+        end_token=end,
+        end_id=end_id,
+        pad_id=tokenizer.pad_token_id,
+        template=tokenizer.get_chat_template(),
+        tokenizer=_mark(tokenizer),
+    )
+
+
+def _begin_token(tokenizer: Any, style: Style) -> str | None:
+    """The beginning token of a text, as the policies of this style see it."""
+    if tokenizer.bos_token is None:
+        return None
+    if style == "transcript":
+        begins = prompt_ids(tokenizer, TextPrompt(opening("human")))[0] == tokenizer.bos_token_id
+    else:
+        begins = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "?"}], tokenize=False
+        ).startswith(tokenizer.bos_token)
+    return str(tokenizer.bos_token) if begins else None
+
+
+def _pad_token(tokenizer: Any, end_id: int, used: set[int]) -> str:
+    """A special token that is not the end-of-context token: the pad token, or an unused one.
+
+    An ordinary token would not do, since being special changes how a tokenizer cuts texts up. A
+    new one is added where there is no other.
+    """
+    special = {
+        number: str(token)
+        for number, token in sorted(tokenizer.added_tokens_decoder.items())
+        if token.special and number != end_id
+    }
+    if tokenizer.pad_token_id in special:
+        return special[tokenizer.pad_token_id]
+    free = [token for number, token in special.items() if number not in used]
+    named = [token for token in free if "pad" in token.lower()]
+    return (named or free or ["<|pad|>"])[0]
+
+
+def _add_nothing(tokenizer: Any) -> None:
+    """Stop the tokenizer from putting tokens around a text: the template writes them all."""
+    from tokenizers.processors import TemplateProcessing
+
+    for setting in ("add_bos_token", "add_eos_token"):
+        if getattr(tokenizer, setting, False):
+            setattr(tokenizer, setting, False)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None and tokenizer("a")["input_ids"] != _encode(tokenizer, "a"):
+        backend.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+
+
+def _transcript_template(begin: str, end: str) -> str:
+    """The paper's transcript as a chat template, from the beginning token to the end's."""
+
+    def quoted(text: str) -> str:
+        return json.dumps(text, ensure_ascii=False)
+
+    asks, answers = (quoted(opening(role) + " ") for role in ("human", "assistant"))
+    return (
+        f"{{{{ {quoted(begin)} }}}}{{% for message in messages %}}"
+        f"{{% if message['role'] == 'user' %}}{{{{ {asks} }}}}"
+        f"{{% elif message['role'] == 'assistant' %}}{{{{ {answers} }}}}"
+        "{% else %}{{ raise_exception('a transcript has only user and assistant') }}{% endif %}"
+        f"{{{{ message['content'] }}}}{{% endfor %}}{{{{ {quoted(end)} }}}}"
+    )
+
+
+def _ending_in(end: str, template: str) -> str:
+    """The chat template without thinking, and with nothing behind the end of the last turn."""
+    token = json.dumps(end, ensure_ascii=False)
+    return (
+        "{% set enable_thinking = false %}{% set written %}" + template + "{% endset %}"
+        f"{{{{ written.rstrip() }}}}{{% if not written.rstrip().endswith({token}) %}}"
+        f"{{{{ {token} }}}}{{% endif %}}"
+    )
+
+
+def _messages(
+    conversation: Conversation, response: str, style: Style
+) -> tuple[Message, ...] | list[Message]:
+    if not conversation.turns or conversation.last.role != "human":
+        found = (
+            f"ends in a turn of {conversation.last.role!r}" if conversation.turns else "is empty"
+        )
+        raise InputError(f"a response answers a human turn, but the conversation {found}")
+    whole = conversation.add("assistant", response)
+    if style == "chat":
+        return chat_messages(whole)
+    for turn in whole.turns:
+        if turn.role not in ("human", "assistant"):
+            raise InputError(
+                "a preference model reads turns of the human and the assistant, found one of "
+                f"{turn.role!r}"
+            )
+    return [Message("user" if t.role == "human" else "assistant", t.text) for t in whole.turns]
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer.encode(text, add_special_tokens=False, verbose=False))
+
+
+def _mark(tokenizer: Any) -> str:
+    """A digest of the vocabulary and of how a text of many kinds is cut up."""
+    probe = " ".join([*(turn.text for turn in _PROBE.turns), _ANSWER])
+    plain = json.dumps([sorted(tokenizer.get_vocab().items()), _encode(tokenizer, probe)])
+    return sha256(plain.encode()).hexdigest()

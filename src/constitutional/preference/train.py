@@ -1,0 +1,296 @@
+"""Training of a preference model on comparisons (Bai et al. 2022, section 4.1).
+
+It is the training of :mod:`constitutional.training`, as the finetuning is; what is ours are the
+pairs and their loss. Comparisons of both goals are mixed, and the defaults are the paper's where it
+gives them: one epoch, no re-weighting, soft targets as they are. A first training on ranked answers
+(preference model pretraining, PMP) has settings of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from constitutional.engines.base import Style
+from constitutional.errors import InputError
+from constitutional.preference.data import binarised
+from constitutional.preference.loss import soft_preference_loss
+from constitutional.preference.model import CARD, PreferenceModel
+from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
+from constitutional.runs.progress import Progress
+from constitutional.runs.records import Comparison
+from constitutional.runs.seeds import derive_seed
+from constitutional.training import LikeLengthTrainer, losses, pad_right, train, with_adapters
+
+REPORT = "preference_training.json"
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a training did. ``losses`` are (step, mean loss of the steps since the last).
+
+    ``comparisons`` were trained on, and so many of each goal; those without a label and those with
+    a text that is too long were left out. ``mean`` and ``deviation`` are of the raw scores of
+    ``scored`` held-out responses.
+    """
+
+    comparisons: int
+    goals: dict[str, int]
+    unlabelled: int
+    too_long: int
+    steps: int
+    losses: tuple[tuple[int, float], ...]
+    mean: float | None = None
+    deviation: float | None = None
+    scored: int = 0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A comparison as ids; ``prob_a`` is the target, ``weight`` how much it counts."""
+
+    a: list[int]
+    b: list[int]
+    prob_a: float
+    weight: float = 1.0
+
+
+@dataclass
+class Pairs(Dataset[dict[str, Any]]):
+    """Tokenised comparisons as the Trainer reads them, and what was left out."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    goals: Counter[str] = field(default_factory=Counter)
+    unlabelled: int = 0
+    too_long: int = 0
+
+    @property
+    def lengths(self) -> list[int]:
+        """The tokens of the longer text of each pair."""
+        return [max(len(pair.a), len(pair.b)) for pair in self.pairs]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return asdict(self.pairs[index])
+
+
+@dataclass(frozen=True)
+class PadPairs:
+    """Collates n pairs: every a and then every b, (2n, longest); targets and weights, (n,)."""
+
+    pad_id: int
+
+    def __call__(self, pairs: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """The batch. The targets are its "labels", by which the Trainer counts examples."""
+        ids, mask = pad_right([p["a"] for p in pairs] + [p["b"] for p in pairs], self.pad_id)
+        return {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "labels": torch.tensor([pair["prob_a"] for pair in pairs], dtype=torch.float32),
+            "weights": torch.tensor([pair["weight"] for pair in pairs], dtype=torch.float32),
+        }
+
+
+class PairTrainer(LikeLengthTrainer):
+    """The Trainer with the loss of pairs."""
+
+    #: Ours is a mean over all pairs whose gradients are added up.
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **settings)
+        self.model_accepts_loss_kwargs = True  # so that it counts the pairs of a step
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:
+        """The weighted mean over the pairs of a step, of which ``inputs`` may be a part."""
+        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        score_a, score_b = outputs.logits[:, 0].float().chunk(2)
+        each = inputs["weights"] * soft_preference_loss(score_a, score_b, inputs["labels"])
+        if num_items_in_batch is None:
+            loss = each.mean()
+        else:  # the gradients of several processes are averaged, not added
+            loss = each.sum() / num_items_in_batch * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+
+def train_preference_model(
+    model: str | Path,
+    comparisons: Sequence[Comparison],
+    *,
+    held_out: Sequence[Comparison],
+    style: Style,
+    config: PreferenceConfig,
+    work: Path,
+    seed: int,
+    progress: Progress,
+    pretraining: Sequence[Comparison] = (),
+    title: str = "Preference model",
+    device: str = "auto",
+) -> TrainingReport:
+    """Train a preference model from the causal LM ``model``; leaves ``work / "result"``.
+
+    The responses of ``held_out`` give the stored mean and deviation; their labels are not read. A
+    call that was killed goes on from its last complete checkpoint in ``work`` and, on a CPU, ends
+    with the same bytes. With ``config.pmp`` a first training on ``pretraining`` comes before.
+    Raises InputError when no comparison is left to train on, or no text to take the mean of.
+    """
+    if (config.pmp is None) != (not pretraining):
+        raise InputError(
+            "pmp is set, but there are no ranked answers for it: give some, or leave out pmp"
+            if config.pmp
+            else "there are ranked answers, but pmp is not set: set it, or leave out the answers"
+        )
+    run = _Run(style, work, seed, progress, title, device)
+    start = model
+    if config.pmp is not None:
+        start = run.first / "result"
+        if not (start / CARD).is_file():
+            _pretrain(model, pretraining, config.pmp, run)
+    begun = run.begin(start)
+    responses = _held_out_tokens(begun, held_out, config.max_length)
+    trained, report = _train(begun, tokenise(begun, comparisons, config), config, run)
+    scores = trained.scores_of_tokens(responses)
+    moments: dict[str, Any] = {
+        "mean": fmean(scores),
+        "deviation": pstdev(scores),
+        "scored": len(scores),
+    }
+    trained.card = trained.card.model_copy(update=moments)
+    report = replace(report, **moments)
+    _save(trained, report, work / "result")
+    return report
+
+
+def tokenise(
+    model: PreferenceModel, comparisons: Sequence[Comparison], config: PreferenceConfig
+) -> Pairs:
+    """The comparisons as ids; those without a label or with too long a text are only counted.
+
+    Weights are divided by their mean over what is kept, so that they move no learning rate.
+    """
+    data = Pairs()
+    for comparison in comparisons:
+        if comparison.prob_a is None:
+            data.unlabelled += 1
+            continue
+        a, b = (model.tokens(comparison.prompt, text) for text in (comparison.a, comparison.b))
+        if max(len(a), len(b)) > config.max_length:
+            data.too_long += 1
+            continue
+        data.pairs.append(Pair(a, b, comparison.prob_a, config.weight(comparison.goal)))
+        data.goals[comparison.goal] += 1
+    if not data.pairs:
+        raise InputError(
+            f"there is nothing to train on: of {len(comparisons)} comparisons {data.unlabelled} "
+            f"have no label and {data.too_long} are longer than max_length {config.max_length}"
+        )
+    if config.goal_weights:
+        mean = fmean(pair.weight for pair in data.pairs)
+        data.pairs = [Pair(p.a, p.b, p.prob_a, p.weight / mean) for p in data.pairs]
+    return data
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What both trainings share."""
+
+    style: Style
+    work: Path
+    seed: int
+    progress: Progress
+    title: str
+    device: str
+
+    @property
+    def first(self) -> Path:
+        """Where the pretraining works."""
+        return self.work / "pmp"
+
+    def begin(self, model: str | Path) -> PreferenceModel:
+        """A preference model from the causal LM, or the one that is there."""
+        seed = derive_seed(self.seed, "preference head")
+        return PreferenceModel.begin(model, style=self.style, seed=seed, device=self.device)
+
+
+def _pretrain(
+    model: str | Path, comparisons: Sequence[Comparison], config: PretrainingConfig, run: _Run
+) -> None:
+    """The first training. Its result has no score mean: it is not a preference model yet."""
+    given = binarised(comparisons) if config.binarise else comparisons
+    settings = PreferenceConfig(**config.model_dump(exclude={"binarise"}))
+    begun = run.begin(model)
+    here = replace(
+        run,
+        work=run.first,
+        seed=derive_seed(run.seed, "pmp"),
+        title=f"{run.title}, pretraining",
+    )
+    trained, report = _train(begun, tokenise(begun, given, settings), settings, here)
+    _save(trained, report, here.work / "result")
+
+
+def _train(
+    begun: PreferenceModel, data: Pairs, config: PreferenceConfig, run: _Run
+) -> tuple[PreferenceModel, TrainingReport]:
+    network = begun.network
+    if config.lora:
+        network = with_adapters(
+            network, config.lora, run.seed, what="a preference model", head=begun.head
+        )
+    trainer = train(
+        network,
+        data,
+        PadPairs(begun.card.pad_id),
+        settings=config,
+        work=run.work,
+        seed=run.seed,
+        task=partial(run.progress.task, run.title),
+        device=run.device,
+        kind=PairTrainer,
+    )
+    trained = trainer.model.merge_and_unload() if config.lora else trainer.model
+    report = TrainingReport(
+        comparisons=len(data),
+        goals=dict(sorted(data.goals.items())),
+        unlabelled=data.unlabelled,
+        too_long=data.too_long,
+        steps=trainer.state.global_step,
+        losses=losses(trainer),
+    )
+    return PreferenceModel(trained, begun.tokenizer, begun.card, begun.name), report
+
+
+def _held_out_tokens(
+    model: PreferenceModel, held_out: Sequence[Comparison], max_length: int
+) -> list[list[int]]:
+    rows = [model.tokens(c.prompt, text) for c in held_out for text in (c.a, c.b)]
+    kept = [row for row in rows if len(row) <= max_length]
+    if not kept:
+        raise InputError(
+            f"the score mean needs held-out responses: of {len(rows)} given {len(rows)} are longer "
+            f"than max_length {max_length}"
+        )
+    return kept
+
+
+def _save(model: PreferenceModel, report: TrainingReport, result: Path) -> None:
+    result.mkdir(parents=True, exist_ok=True)
+    (result / REPORT).write_text(json.dumps(asdict(report), indent=2) + "\n")
+    model.save(result)

@@ -1,0 +1,70 @@
+"""PPO's checkpoints: everything that decides what comes next, in safetensors and JSON.
+
+A checkpoint is written under another name and renamed when it is whole, so one that can be seen is
+complete. Draws depend on the seed and the step alone, so the step is the whole random state.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+KEPT = 2
+
+
+def save(work: Path, step: int, parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Write checkpoint ``step``: ``parts`` are modules and optimisers, ``state`` is plain data."""
+    partial = work / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, part in parts.items():
+        save_file(_tensors(part), partial / f"{name}.safetensors")
+    (partial / "state.json").write_text(json.dumps({**state, "step": step}))
+    partial.rename(work / f"step-{step}")
+    for old in _steps(work)[:-KEPT]:
+        shutil.rmtree(work / f"step-{old}")
+
+
+def restore(work: Path, parts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Load the newest checkpoint into ``parts``; returns its state, None when there is none."""
+    steps = _steps(work)
+    if not steps:
+        return None
+    folder = work / f"step-{steps[-1]}"
+    for name, part in parts.items():
+        _load(part, load_file(folder / f"{name}.safetensors"))
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    return state
+
+
+def _steps(work: Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("step-")) for path in work.glob("step-*"))
+
+
+def _tensors(part: Any) -> dict[str, Tensor]:
+    if not isinstance(part, torch.optim.Optimizer):
+        # tied weights share memory, which safetensors refuses: each gets its own copy
+        return {name: t.detach().clone().contiguous() for name, t in part.state_dict().items()}
+    return {
+        f"{index}.{name}": torch.as_tensor(value).detach().clone().contiguous()
+        for index, entries in part.state_dict()["state"].items()
+        for name, value in entries.items()
+    }
+
+
+def _load(part: Any, tensors: dict[str, Tensor]) -> None:
+    if not isinstance(part, torch.optim.Optimizer):
+        part.load_state_dict(tensors)
+        return
+    entries: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, _, name = key.partition(".")
+        entries.setdefault(int(index), {})[name] = tensor
+    part.load_state_dict({**part.state_dict(), "state": entries})

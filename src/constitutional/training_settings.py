@@ -1,0 +1,35 @@
+"""Settings that every training shares, apart from it so that a recipe is read without torch."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LoraSettings(BaseModel):
+    """Low-rank adapters (Hu et al. 2021); the saved model has them merged in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32, gt=0)
+    #: Names of the layers that get adapters; None for every linear layer.
+    target_modules: tuple[str, ...] | None = None
+
+
+class TrainingSettings(BaseModel):
+    """Settings of a training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: float = Field(default=1.0, gt=0)
+    learning_rate: float = Field(default=1e-5, gt=0)
+    #: Examples in a step of one device, and steps whose gradients are added up.
+    batch_size: int = Field(default=32, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    #: Examples with more tokens are left out, and counted.
+    max_length: int = Field(default=2048, ge=8)
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    lora: LoraSettings | None = None
+    #: A checkpoint every so many steps, from which a killed run goes on.
+    checkpoint_steps: int = Field(default=200, ge=1)
