@@ -53,6 +53,7 @@ LAYERS = {
     "recipe": "whole",
     "inputs": "whole",
     "pipeline": "whole",
+    "stages": "whole",
     "cli": "face",
     "report": "face",
 }

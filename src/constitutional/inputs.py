@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from constitutional.constitution import Constitution, load_constitution, merge, read_few_shots
 from constitutional.dialogue import (
@@ -19,8 +21,9 @@ from constitutional.dialogue import (
 )
 from constitutional.dialogue.transcript import render
 from constitutional.engines.base import Style
-from constitutional.evaluation.verdicts import Judge
+from constitutional.evaluation.verdicts import HelpfulnessRater, Judge
 from constitutional.recipe import Prompts, Recipe, resource
+from constitutional.runs.records import Comparison
 from constitutional.runs.seeds import derive_seed
 
 
@@ -34,6 +37,19 @@ class Model:
 
 
 @dataclass(frozen=True)
+class RLInputs:
+    """What the RL stage reads besides. Of the two kinds of human data one is empty."""
+
+    comparisons: tuple[PromptRecord, ...]
+    red_team: tuple[PromptRecord, ...]
+    helpful: tuple[PromptRecord, ...]
+    #: Human comparisons from a file, or prompts and who compares the answers to them.
+    human: tuple[Comparison, ...]
+    human_prompts: tuple[PromptRecord, ...]
+    rater: HelpfulnessRater | None
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What the stages work with. ``notes`` are sentences that the user should read."""
 
@@ -44,6 +60,7 @@ class Inputs:
     judge: Judge | None
     pretrained_model: Model
     helpful_model: Model
+    rl: RLInputs | None
     notes: tuple[str, ...]
 
     @property
@@ -53,9 +70,17 @@ class Inputs:
             "constitution": self.constitution.fingerprint,
             "pretrained": self.pretrained_model.fingerprint,
             "helpful": self.helpful_model.fingerprint,
-            "prompts.red_team": _prompts_hash(self.red_team),
-            "prompts.helpful": _prompts_hash(self.helpful),
-            "evaluation": _prompts_hash(self.evaluation),
+            "prompts.red_team": _hash(self.red_team),
+            "prompts.helpful": _hash(self.helpful),
+            "evaluation": _hash(self.evaluation),
+            **({} if self.rl is None else self._rl_hashes(self.rl)),
+        }
+
+    @staticmethod
+    def _rl_hashes(rl: RLInputs) -> dict[str, str]:
+        return {
+            f"rl.{name}": _hash(getattr(rl, name))
+            for name in ("comparisons", "red_team", "helpful", "human", "human_prompts")
         }
 
 
@@ -79,7 +104,12 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
             *prompts(recipe.evaluation.red_team, "red_team", "evaluation.red_team"),
             *prompts(recipe.evaluation.helpful, "helpful", "evaluation.helpful"),
         )
-        shared = splits_overlap(evaluation, (*red_team, *helpful))
+    rl = _rl(recipe, base, prompts)
+    if evaluation:
+        trained_on = (*red_team, *helpful)
+        if rl is not None:
+            trained_on += (*rl.comparisons, *rl.red_team, *rl.helpful, *rl.human_prompts)
+        shared = splits_overlap(evaluation, trained_on)
         if shared:
             notes.append(
                 f"{len(shared)} evaluation prompts are also trained on, the first being "
@@ -87,7 +117,10 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
             )
     pretrained, _ = _model(recipe.models.pretrained, recipe, base)
     helpful_model, tokenizer = _model(recipe.models.helpful, recipe, base)
-    check_vocabulary(tokenizer, _texts(constitution, (*red_team, *helpful, *evaluation)))
+    every_prompt = (*red_team, *helpful, *evaluation)
+    if rl is not None:
+        every_prompt += (*rl.comparisons, *rl.red_team, *rl.helpful, *rl.human_prompts)
+    check_vocabulary(tokenizer, _texts(constitution, every_prompt))
     return Inputs(
         constitution=constitution,
         red_team=red_team,
@@ -96,7 +129,38 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
         judge=_judge(recipe),
         pretrained_model=pretrained,
         helpful_model=helpful_model,
+        rl=rl,
         notes=tuple(notes),
+    )
+
+
+def _rl(
+    recipe: Recipe,
+    base: Path,
+    prompts: Callable[[Prompts, PromptKind, str], tuple[PromptRecord, ...]],
+) -> RLInputs | None:
+    if recipe.rl is None:
+        return None
+    human: tuple[Comparison, ...] = ()
+    asked: tuple[PromptRecord, ...] = ()
+    rater: HelpfulnessRater | None = None
+    helpfulness = recipe.rl.helpfulness
+    if helpfulness.prompts is not None:
+        from constitutional.microworld.human import Human
+
+        asked, rater = prompts(helpfulness.prompts, "helpful", "rl.helpfulness"), Human()
+    elif helpfulness.file is not None:
+        from constitutional.preference.data import read_hh_rlhf
+
+        found = read_hh_rlhf(resource(helpfulness.file, base), goal="helpfulness", seed=recipe.seed)
+        human = tuple(found.comparisons)
+    return RLInputs(
+        comparisons=prompts(recipe.rl.comparisons, "red_team", "rl.comparisons"),
+        red_team=prompts(recipe.rl.red_team, "red_team", "rl.red_team"),
+        helpful=prompts(recipe.rl.helpful, "helpful", "rl.helpful"),
+        human=human,
+        human_prompts=asked,
+        rater=rater,
     )
 
 
@@ -181,8 +245,8 @@ def _texts(constitution: Constitution, prompts: tuple[PromptRecord, ...]) -> Map
     return texts
 
 
-def _prompts_hash(prompts: tuple[PromptRecord, ...]) -> str:
+def _hash(records: Iterable[BaseModel]) -> str:
     digest = hashlib.sha256()
-    for prompt in prompts:
-        digest.update(prompt.model_dump_json().encode())
+    for record in records:
+        digest.update(record.model_dump_json().encode())
     return digest.hexdigest()

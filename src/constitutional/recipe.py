@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from constitutional.dialogue.transcript import STOP_STRINGS
 from constitutional.documents import LocatedError, explain, parse_yaml
 from constitutional.engines.base import SamplingParams
 from constitutional.errors import RecipeError
+from constitutional.feedback.settings import FeedbackConfig, PairsConfig
+from constitutional.preference.settings import PreferenceConfig
+from constitutional.refusal import refusal
+from constitutional.rl.settings import PPOConfig
 from constitutional.supervised.settings import CritiqueRevisionConfig, FinetuneConfig
 
 MICROWORLD = "microworld:"
@@ -72,6 +76,42 @@ class Evaluation(_Section):
         return SamplingParams(self.max_new_tokens, self.temperature, STOP_STRINGS)
 
 
+class Helpfulness(_Section):
+    """Where the human comparisons for helpfulness come from: a file, or the microworld's oracle.
+
+    ``file`` is in the form of hh-rlhf or of TRL. ``prompts`` are answered twice by the pretrained
+    model, and the oracle plays the human who compares the answers.
+    """
+
+    file: str | None = None
+    prompts: Prompts | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Helpfulness:
+        if (self.file is None) == (self.prompts is None):
+            raise refusal("'helpfulness' needs either 'file' or 'prompts'")
+        return self
+
+
+class Reinforcement(_Section):
+    """The RL stage: AI feedback, preference model, PPO. The defaults are the paper's."""
+
+    #: Red-team prompts on which two answers are compared.
+    comparisons: Prompts
+    #: Who answers them besides SL-CAI; the paper has SL-CAI answer twice.
+    contrast: Literal["helpful"] | None = None
+    pairs: PairsConfig = PairsConfig()
+    feedback_model: Literal["pretrained", "helpful"] = "pretrained"
+    feedback: FeedbackConfig = FeedbackConfig()
+    helpfulness: Helpfulness
+    #: The share of all comparisons that the preference model is judged on and not trained on.
+    held_out: float = Field(default=0.1, gt=0, lt=1)
+    preference: PreferenceConfig = PreferenceConfig()
+    red_team: Prompts
+    helpful: Prompts
+    ppo: PPOConfig = PPOConfig()
+
+
 class Recipe(_Section):
     """A whole run."""
 
@@ -85,6 +125,8 @@ class Recipe(_Section):
     prompts: PromptSets
     supervised: CritiqueRevisionConfig = CritiqueRevisionConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    #: Leave out to stop after the supervised stage.
+    rl: Reinforcement | None = None
     evaluation: Evaluation | None = None
     #: Records in a block, the unit of work and of resuming; it decides which requests stand beside
     #: each other, so it belongs to the recipe and not to the machine.

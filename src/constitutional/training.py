@@ -169,7 +169,7 @@ def arguments(
         logging_nan_inf_filter=False,
         bf16=on_gpu,
         seed=small_seed(seed),
-        report_to=[],
+        report_to=list(settings.trackers),
         disable_tqdm=True,
         use_cpu=not on_gpu,
         dataloader_pin_memory=on_gpu,

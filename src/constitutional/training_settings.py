@@ -33,3 +33,5 @@ class TrainingSettings(BaseModel):
     lora: LoraSettings | None = None
     #: A checkpoint every so many steps, from which a killed run goes on.
     checkpoint_steps: int = Field(default=200, ge=1)
+    #: Trackers that transformers reports to, such as tensorboard or wandb.
+    trackers: tuple[str, ...] = ()

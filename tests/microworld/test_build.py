@@ -29,6 +29,7 @@ from constitutional.microworld.pretrain import (
     tokenized_corpus,
 )
 from constitutional.microworld.splits import is_held_out, purpose_of
+from constitutional.runs.progress import QuietProgress
 
 TINY = PretrainConfig(tokens=40 * 64 * 8, block=64, checkpoint_steps=10)  # 40 steps
 
@@ -131,7 +132,7 @@ def test_the_helpful_examples_help_with_seen_requests_of_the_training_purposes()
 
 
 def test_the_ids_are_documents_each_closed_by_the_end_token(tokenizer: Any) -> None:
-    ids = tokenized_corpus(Corpus(0), tokenizer, 5_000)
+    ids = tokenized_corpus(Corpus(0), tokenizer, 5_000, QuietProgress())
     assert len(ids) == 5_000
     text = tokenizer.decode(ids.tolist()).split("<|endoftext|>")
     documents = Corpus(0).documents()
@@ -148,9 +149,9 @@ def test_each_size_is_larger_than_the_one_before(tokenizer: Any) -> None:
 
 def make_pretraining(work: Path, tokenizer: Any, weights: int) -> Any:
     """A tiny pretraining; ``weights`` is the seed of what the model begins with."""
-    ids = tokenized_corpus(Corpus(0), tokenizer, TINY.tokens)
+    ids = tokenized_corpus(Corpus(0), tokenizer, TINY.tokens, QuietProgress())
     model = new_model(SIZES["small"], tokenizer, weights)
-    pretrain(model, ids, TINY, work, 0)
+    pretrain(model, ids, TINY, work, 0, QuietProgress())
     return model
 
 
@@ -180,7 +181,7 @@ def test_a_killed_pretraining_goes_on_and_ends_with_the_same_weights(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     deadline = time.monotonic() + 120
-    while not list(work.glob("checkpoint-*/trainer_state.json")):
+    while not list(work.glob("checkpoint-*/complete")):
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -203,7 +204,9 @@ def test_a_killed_pretraining_goes_on_and_ends_with_the_same_weights(
 @pytest.mark.slow
 def test_pretraining_learns(tmp_path: Path, tokenizer: Any) -> None:
     model = make_pretraining(tmp_path, tokenizer, 0)
-    ids = torch.from_numpy(tokenized_corpus(Corpus(7), tokenizer, 4_096).astype(np.int64))
+    ids = torch.from_numpy(
+        tokenized_corpus(Corpus(7), tokenizer, 4_096, QuietProgress()).astype(np.int64)
+    )
     blocks = ids.reshape(-1, 64)
     with torch.no_grad():
         loss = model.eval()(input_ids=blocks, labels=blocks).loss.item()

@@ -50,9 +50,30 @@ class Verdict(BaseModel):
 Preference = Literal["a", "b", "tie"]
 
 
+class HelpfulnessRater(Protocol):
+    """Whoever compares answers in a person's place."""
+
+    @property
+    def name(self) -> str:
+        """For the record of a comparison."""
+        ...
+
+    def prefer_helpful(self, conversation: Conversation, a: str, b: str) -> Preference:
+        """Which of two answers helps more."""
+        ...
+
+
 class Judge(Protocol):
     """Anything that reads answers: the oracle here, an AI judge or recorded votes elsewhere."""
 
     def judge(self, conversation: Conversation, answer: str) -> Verdict:
         """The verdict on one answer to a conversation that ends in a human turn."""
+        ...
+
+    def prefer_harmless(self, conversation: Conversation, a: str, b: str) -> Preference:
+        """Which of two answers is less harmful; of two equally harmless ones the less evasive."""
+        ...
+
+    def prefer_helpful(self, conversation: Conversation, a: str, b: str) -> Preference:
+        """Which of two answers helps more."""
         ...

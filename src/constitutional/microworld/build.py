@@ -97,9 +97,10 @@ def build_pretrained(out: Path, size: str, config: PretrainConfig, seed: int) ->
     tokenizer = build_tokenizer(
         islice(Corpus(seed).documents(), _DOCUMENTS_FOR_VOCABULARY), CONTEXT
     )
-    ids = tokenized_corpus(Corpus(seed), tokenizer, config.tokens)
+    progress = Progress()
+    ids = tokenized_corpus(Corpus(seed), tokenizer, config.tokens, progress)
     model = new_model(SIZES[size], tokenizer, seed)
-    curve = pretrain(model, ids, config, out / "work-pretrained", seed)
+    curve = pretrain(model, ids, config, out / "work-pretrained", seed, progress)
     partial = out / "pretrained.partial"
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)

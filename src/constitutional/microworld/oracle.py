@@ -7,7 +7,8 @@ makes sure of that.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from constitutional.constitution.principle import Principle
 from constitutional.dialogue.conversation import Conversation
@@ -28,6 +29,18 @@ _ENGAGEMENT = {
     Behaviour.ILL_FORMED: 0,
     Behaviour.HELPS: 0,
     Behaviour.HELPS_WRONGLY: 0,
+}
+
+#: To a helpfulness rater the right help is best, and any refusal is worse than bad help. Refusals
+#: of harmless requests must be in the data and lose: without them a preference model never learns
+#: that they are bad.
+_HELPFULNESS = {
+    Behaviour.HELPS: 3,
+    Behaviour.HELPS_WRONGLY: 2,
+    Behaviour.REASONED_REFUSAL: 1,
+    Behaviour.POOR_REFUSAL: 1,
+    Behaviour.EVASION: 1,
+    Behaviour.ILL_FORMED: 0,
 }
 
 
@@ -53,9 +66,11 @@ class Oracle:
             verdict = self.judge(conversation, answer)
             engaged = _ENGAGEMENT[verdict.behaviour] if verdict.harmful_request else 0
             ranks.append((-verdict.harm, engaged))
-        if ranks[0] == ranks[1]:
-            return "tie"
-        return "a" if ranks[0] > ranks[1] else "b"
+        return better(ranks)
+
+    def prefer_helpful(self, conversation: Conversation, a: str, b: str) -> Preference:
+        """Which answer helps more, harm aside."""
+        return better([_HELPFULNESS[self.judge(conversation, text).behaviour] for text in (a, b)])
 
     def judge_critique(
         self, conversation: Conversation, answer: str, critique: str, principle: Principle
@@ -110,6 +125,14 @@ def _tells(critique: say.Critique, request: Request, fault: say.Concern) -> bool
         "reason": request.harm and say.reason(request, request.harm),
     }
     return all(critique.slots.get(slot) == text for slot, text in expected.items())
+
+
+def better(ranks: Sequence[Any]) -> Preference:
+    """The side of the higher of two ranks."""
+    first, second = ranks
+    if first == second:
+        return "tie"
+    return "a" if first > second else "b"
 
 
 def _helps(behaviour: Behaviour) -> bool:

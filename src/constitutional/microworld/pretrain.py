@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    PrinterCallback,
     Trainer,
     TrainingArguments,
 )
-from transformers.trainer import TRAINER_STATE_NAME
 
+from constitutional.engines.loading import without_bars
 from constitutional.microworld.corpus import Corpus
+from constitutional.runs.progress import Progress
+from constitutional.training import Steps, last_complete_checkpoint
 
 CONTEXT = 1024
 _BATCH_OF_DOCUMENTS = 2_000
@@ -50,7 +54,7 @@ class PretrainConfig:
     ``checkpoint_steps``: a killed pretraining goes on from the last multiple of it.
     """
 
-    tokens: int = 26_000_000
+    tokens: int = 22_000_000
     block: int = 512
     batch: int = 8
     learning_rate: float = 1.5e-3
@@ -73,22 +77,24 @@ class PackedBlocks(Dataset[dict[str, torch.Tensor]]):
 
 
 def tokenized_corpus(
-    corpus: Corpus, tokenizer: PreTrainedTokenizerFast, tokens: int
+    corpus: Corpus, tokenizer: PreTrainedTokenizerFast, tokens: int, progress: Progress
 ) -> npt.NDArray[np.uint16]:
     """``tokens`` token ids of corpus documents, each closed by the end token."""
     out = np.empty(tokens, dtype=np.uint16)
     filled = 0
     documents = corpus.documents()
     end = tokenizer.eos_token_id
-    while filled < tokens:
-        batch = list(islice(documents, _BATCH_OF_DOCUMENTS))
-        encoded = tokenizer(batch, add_special_tokens=False, return_attention_mask=False)
-        ids = np.concatenate(
-            [np.asarray([*row, end], dtype=np.uint16) for row in encoded["input_ids"]]
-        )
-        ids = ids[: tokens - filled]
-        out[filled : filled + len(ids)] = ids
-        filled += len(ids)
+    with progress.task("Writing the corpus, in tokens", total=tokens) as advance:
+        while filled < tokens:
+            batch = list(islice(documents, _BATCH_OF_DOCUMENTS))
+            encoded = tokenizer(batch, add_special_tokens=False, return_attention_mask=False)
+            ids = np.concatenate(
+                [np.asarray([*row, end], dtype=np.uint16) for row in encoded["input_ids"]]
+            )
+            ids = ids[: tokens - filled]
+            out[filled : filled + len(ids)] = ids
+            filled += len(ids)
+            advance(len(ids))
     return out
 
 
@@ -118,6 +124,7 @@ def pretrain(
     config: PretrainConfig,
     work: Path,
     seed: int,
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     """Train in place, with checkpoints in ``work`` (a second call goes on from the last one).
 
@@ -143,17 +150,12 @@ def pretrain(
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
     )
-    trainer = Trainer(model=model, args=arguments, train_dataset=blocks)
-    trainer.train(resume_from_checkpoint=_last_whole_checkpoint(work))
+    with ExitStack() as shown:
+        steps_shown = Steps(partial(progress.task, "Pretraining"), shown)
+        trainer = Trainer(
+            model=model, args=arguments, train_dataset=blocks, callbacks=[steps_shown]
+        )
+        trainer.remove_callback(PrinterCallback)  # standard output is for results
+        with without_bars():
+            trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
     return [entry for entry in trainer.state.log_history if "loss" in entry]
-
-
-def _last_whole_checkpoint(work: Path) -> str | None:
-    """The newest checkpoint with the file that the Trainer writes last; others are removed."""
-    whole = {}
-    for folder in work.glob("checkpoint-*"):
-        if (folder / TRAINER_STATE_NAME).exists():
-            whole[int(folder.name.removeprefix("checkpoint-"))] = folder
-        else:
-            shutil.rmtree(folder)
-    return str(whole[max(whole)]) if whole else None

@@ -12,7 +12,12 @@ from rich.table import Table
 from constitutional.report.figures import draw_figures
 
 #: How a policy is called where people read.
-POLICIES = {"pretrained": "pretrained", "helpful": "helpful-only", "sl_cai": "SL-CAI"}
+POLICIES = {
+    "pretrained": "pretrained",
+    "helpful": "helpful-only",
+    "sl_cai": "SL-CAI",
+    "rl_cai": "RL-CAI",
+}
 MEASURES = {
     "harmful_compliance": "harmful compliance",
     "reasoned_refusal": "reasoned refusal",
@@ -57,7 +62,27 @@ def tables(metrics: Metrics) -> list[Table]:
     if rounds:
         rows = {str(k): entry for k, entry in enumerate(rounds)}
         made.append(_table("The training prompts, by round of revision", "round", rows))
+    if "elo" in metrics:
+        made.append(_elo_table(metrics["elo"]))
     return made
+
+
+def _elo_table(elo: Mapping[str, Metrics]) -> Table:
+    table = Table(title="Elo, SL-CAI at 0", caption="95% intervals by bootstrap over prompts")
+    table.add_column("policy", no_wrap=True)
+    for goal in elo:
+        table.add_column(goal, justify="right", no_wrap=True)
+    for name, shown in POLICIES.items():
+        ratings = [elo[goal].get(name) for goal in elo]
+        if any(ratings):
+            table.add_row(shown, *(_rating(rating) for rating in ratings))
+    return table
+
+
+def _rating(estimate: Metrics | None) -> str:
+    if estimate is None:
+        return "-"
+    return f"{estimate['value']:.0f} ({estimate['low']:.0f} to {estimate['high']:.0f})"
 
 
 def _table(title: str, key: str, rows: Mapping[str, Metrics]) -> Table:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from constitutional.dialogue.conversation import Conversation
 from constitutional.dialogue.shape import Flag
-from constitutional.evaluation.verdicts import Verdict
+from constitutional.evaluation.verdicts import Preference, Verdict
 
 
 class _Record(BaseModel):
@@ -111,6 +111,11 @@ class Comparison(_Record):
     labeller: str
     prob_a: float | None
     readings: tuple[Reading, ...] = ()
+
+    def labelled(self, better: Preference, labeller: str) -> Comparison:
+        """With a hard human label; a tie has none, and is left out as in the paper (2204.05862)."""
+        prob_a = {"a": 1.0, "b": 0.0, "tie": None}[better]
+        return self.model_copy(update={"prob_a": prob_a, "labeller": labeller})
 
     def swap(self) -> Comparison:
         """The same comparison with the answers exchanged."""
