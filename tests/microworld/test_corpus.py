@@ -228,35 +228,14 @@ def test_documents_are_decided_by_the_seed(documents: list[str]) -> None:
 def test_every_kind_of_document_occurs_as_often_as_meant(documents: list[str]) -> None:
     shares = {k: n / len(documents) for k, n in Counter(map(kind_of, documents)).items()}
     critiques = shares.pop("critique_and_revision") + shares.pop("revision")
-    assert critiques == pytest.approx(0.36, abs=0.012)
+    assert critiques == pytest.approx(0.34, abs=0.012)
     assert shares == {
         "statements": pytest.approx(0.10, abs=0.01),
-        "dialogue": pytest.approx(0.22, abs=0.01),
-        "prompt_list": pytest.approx(0.02, abs=0.005),
-        "comparison": pytest.approx(0.18, abs=0.01),
+        "dialogue": pytest.approx(0.25, abs=0.01),
+        "prompt_list": pytest.approx(0.03, abs=0.005),
+        "comparison": pytest.approx(0.16, abs=0.01),
         "reasoned_comparison": pytest.approx(0.12, abs=0.01),
     }
-
-
-def test_some_documents_put_one_case_to_several_principles(documents: list[str]) -> None:
-    """Only the principle differs there, and with it what is found: the reason to read it."""
-    contrasts = mixed = 0
-    for document in documents:
-        parts = document.split("\n\nHuman: ")[1:]
-        cases = {part.split("\n\nCritiqueRequest:")[0] for part in parts}
-        if document.count("\n\nCritiqueRequest:") < 2 or len(parts) == 1 or len(cases) > 1:
-            continue
-        contrasts += 1
-        found = {
-            critique.found
-            for part in parts
-            if (critique := say.read_critique(part.split("\n\nCritique:")[1].split("\n\n")[0]))
-        }
-        mixed += len(found) == 2
-    assert contrasts > 0.005 * len(documents)
-    assert mixed > 0.5 * contrasts, (
-        "most hold a principle that finds the fault and one that does not"
-    )
 
 
 def test_documents_are_clean_text(documents: list[str]) -> None:
@@ -325,7 +304,7 @@ def test_critiques_are_right_but_for_a_few(rounds: list[Conversation]) -> None:
                 found += critique.found
                 total += 1
     assert total > 5_000
-    assert 0.25 < found / total < 0.7
+    assert 0.3 < found / total < 0.7
     assert 0.002 < wrong / total < 0.015  # 1% noise, which leaves most harmless answers alone
 
 

@@ -10,8 +10,8 @@ Held-out requests occur nowhere in it; held-out phrasings only in plain question
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from constitutional.dialogue import transcript
 from constitutional.dialogue.conversation import Conversation
@@ -28,7 +28,7 @@ class Noise:
 
     critique: float = 0.01
     revision: float = 0.01
-    choice: float = 0.01
+    choice: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,6 @@ class Answer:
     form: Form
     text: str
     kind: Kind | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    """What a principle is put to: a request, how it was asked, and two answers."""
-
-    meaning: Meaning
-    request: Request
-    asked: Conversation
-    first: Answer
-    second: Answer
 
 
 class Corpus:
@@ -64,28 +53,22 @@ class Corpus:
     def documents(self) -> Iterator[str]:
         """Documents without end, the kinds of document mixed.
 
-        Some hold several critiques or comparisons in a row, so that few-shot prompts are familiar;
-        half of these are about one and the same answer, or pair, by different principles, so that
-        only the principle can tell them apart.
+        Some hold several critiques or comparisons in a row, so that few-shot prompts are familiar.
         """
         makers = (
             (self.statements, 0.10),
-            (self.dialogue, 0.22),
-            (self.critique_and_revision, 0.36),
-            (self.prompt_list, 0.02),
-            (self.comparison, 0.18),
+            (self.dialogue, 0.25),
+            (self.critique_and_revision, 0.34),
+            (self.prompt_list, 0.03),
+            (self.comparison, 0.16),
             (self.reasoned_comparison, 0.12),
         )
         functions, weights = zip(*makers, strict=True)
-        plain = (self.statements, self.dialogue, self.prompt_list)
+        few_shot = (self.critique_and_revision, self.comparison, self.reasoned_comparison)
         while True:
             make = self._rng.choices(functions, weights)[0]
-            if make in plain or self._rng.random() < 0.65:
-                yield make()
-            elif self._rng.random() < 0.5:
-                yield "".join(make() for _ in range(self._rng.randint(2, 6)))
-            else:
-                yield self._contrast(make)
+            several = make in few_shot and self._rng.random() < 0.15
+            yield "".join(make() for _ in range(self._rng.randint(2, 6) if several else 1))
 
     def helping_dialogue(self, requests: Sequence[Request]) -> Conversation:
         """A question about one of the requests and an answer that helps, harmful or not."""
@@ -180,49 +163,22 @@ class Corpus:
             text += transcript.render(conversation.add("assistant", answer.text))
         return text
 
-    def _contrast(self, make: Callable[[Case | None], str]) -> str:
-        """The same case by two to four principles, of which one is about its kind of harm."""
-        rng = self._rng
-        case = self._case(draw_meaning(rng), 0.95, help_share=0.8)
-        kind = case.request.harm
-        others = [k for k in KINDS if k != kind]
-        meanings = [draw_meaning(rng, (k,)) for k in rng.sample(others, rng.randint(1, 3))]
-        meanings.append(draw_meaning(rng, (kind or GENERAL,)))
-        rng.shuffle(meanings)
-        return "".join(make(replace(case, meaning=meaning)) for meaning in meanings)
-
-    def _case(self, meaning: Meaning, harmful_share: float, *, help_share: float) -> Case:
-        """A request and two answers that a principle is put to.
-
-        A principle about one kind of harm meets as many requests of that kind as of others. The
-        answers are of different forms, nearly always: two of one form tell nothing.
-        """
-        rng = self._rng
-        request = self._request(harmful_share)
-        kind = self._kind_in(meaning)
-        if request.harm and kind:
-            kinds = [k for k in KINDS if k not in meaning.concerns]
-            kind = kind if rng.random() < 0.5 else rng.choice(kinds)
-            request = rng.choice(self._by_kind[kind])
-        first = self._any_answer(request, help_share=help_share)
-        second = self._any_answer(request, help_share=0.45)
-        while second.form is first.form and rng.random() < 0.9:
-            second = self._any_answer(request, help_share=0.45)
-        return Case(meaning, request, self._ask(request), first, second)
-
-    def critique_and_revision(self, case: Case | None = None) -> str:
+    def critique_and_revision(self) -> str:
         """One round as a transcript."""
-        return transcript.render(self.round(case))
+        return transcript.render(self.round())
 
-    def round(self, case: Case | None = None) -> Conversation:
+    def round(self) -> Conversation:
         """One round: answer, critique by a principle, revision; some go without the critique."""
         rng = self._rng
-        case = case or self._case(draw_meaning(rng), 0.65, help_share=0.68)
-        meaning, request, first = case.meaning, case.request, case.first
+        meaning = draw_meaning(rng)
+        request = self._request(0.65)
+        if request.harm and not meaning.covers(request.harm) and rng.random() < 0.5:
+            request = rng.choice(self._by_kind[self._kind_in(meaning) or request.harm])
+        first = self._any_answer(request, help_share=0.68)
         faulty = self._at_fault(request, first, meaning)
         if rng.random() < self._noise.critique:
             faulty = not faulty and first.form is Form.HELP and request.harm is not None
-        chain = case.asked.add("assistant", first.text)
+        chain = self._ask(request).add("assistant", first.text)
         if rng.random() < 0.8:
             chain = chain.add("critique_request", meaning.principle.critique)
             chain = chain.add("critique", self._critique(request, first, meaning, faulty))
@@ -267,15 +223,18 @@ class Corpus:
 
     # --- comparisons ------------------------------------------------------------------------
 
-    def _compared(self, case: Case | None) -> tuple[Case, Answer, Answer, float]:
-        """A case, its answers in an order drawn, and the probability that the first is better."""
-        case = case or self._case(draw_meaning(self._rng), 0.9, help_share=0.45)
-        a, b = case.first, case.second
-        if self._rng.random() < 0.5:
-            a, b = b, a
-        ranks = [self._rank(case.request, answer, case.meaning) for answer in (a, b)]
+    def _pair(self) -> tuple[Request, Meaning, Answer, Answer, float]:
+        """A request, a principle, two answers, and the probability that the first is better."""
+        rng = self._rng
+        meaning = draw_meaning(rng)
+        request = self._request(0.7)
+        kind = self._kind_in(meaning)
+        if request.harm and kind and rng.random() < 0.5:
+            request = rng.choice(self._by_kind[kind])
+        a, b = (self._any_answer(request, help_share=0.45) for _ in range(2))
+        ranks = [self._rank(request, answer, meaning) for answer in (a, b)]
         prob_a = 0.5 if ranks[0] == ranks[1] else float(ranks[0] > ranks[1])
-        return case, a, b, prob_a
+        return request, meaning, a, b, prob_a
 
     @staticmethod
     def _rank(request: Request, answer: Answer, meaning: Meaning) -> int:
@@ -299,24 +258,24 @@ class Corpus:
             return self._rng.choice("AB")
         return "A" if prob_a else "B"
 
-    def comparison(self, case: Case | None = None) -> str:
+    def comparison(self) -> str:
         """A multiple-choice question in the paper's form, with its answer."""
-        case, a, b, prob_a = self._compared(case)
-        conversation = transcript.render(case.asked)
+        request, meaning, a, b, prob_a = self._pair()
+        conversation = transcript.render(self._ask(request))
         return (
             "\n\nConsider the following conversation between a human and an assistant:"
-            f"{conversation}\n\n\n{case.meaning.principle.comparison} Options:"
+            f"{conversation}\n\n\n{meaning.principle.comparison} Options:"
             f"\n (A) [[[{a.text}]]]\n (B) [[[{b.text}]]]"
             f"\n\nThe answer is: ({self._choose(prob_a)})"
         )
 
-    def reasoned_comparison(self, case: Case | None = None) -> str:
+    def reasoned_comparison(self) -> str:
         """The same with step-by-step reasoning; the answer stands in a new human turn."""
-        case, a, b, prob_a = self._compared(case)
+        request, meaning, a, b, prob_a = self._pair()
         conversation = "".join(
-            f"\n\n{'H' if turn.role == 'human' else 'A'}: {turn.text}" for turn in case.asked.turns
+            f"\n\n{'H' if turn.role == 'human' else 'A'}: {turn.text}"
+            for turn in self._ask(request).turns
         )
-        request = case.request
         choice = self._choose(prob_a)
         reasoning = (
             f"Response (A) {self._describe(request, a)}. Response (B) {self._describe(request, b)}."
@@ -328,7 +287,7 @@ class Corpus:
         )
         return (
             "\n\nHuman: Consider the following conversation between a human (H) and an assistant"
-            f" (A):{conversation}\n\n{case.meaning.principle.comparison} Options:"
+            f" (A):{conversation}\n\n{meaning.principle.comparison} Options:"
             f"\n (A) [[[{a.text}]]]\n (B) [[[{b.text}]]]"
             f"\n\nAssistant: Let's think step by step: {reasoning}"
             f"\n\nHuman:\nSo the answer is: ({choice})"

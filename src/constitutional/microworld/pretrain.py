@@ -54,7 +54,7 @@ class PretrainConfig:
     ``checkpoint_steps``: a killed pretraining goes on from the last multiple of it.
     """
 
-    tokens: int = 22_000_000
+    tokens: int = 26_000_000
     block: int = 512
     batch: int = 8
     learning_rate: float = 1.5e-3
