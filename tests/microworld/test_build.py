@@ -33,7 +33,7 @@ from constitutional.runs.progress import QuietProgress
 
 TINY = PretrainConfig(tokens=40 * 64 * 8, block=64, checkpoint_steps=10)  # 40 steps
 
-SMALL = HelpfulData(answers=1_200, rounds=800)
+SMALL = HelpfulData(answers=1_200, rounds=600, contrasts=100)
 
 
 # --- the whole build --------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from constitutional.supervised.settings import FinetuneConfig
 
 _DOCUMENTS_FOR_VOCABULARY = 20_000
 
-HELPFUL = FinetuneConfig(learning_rate=1.5e-4, batch_size=32, checkpoint_steps=50)
+HELPFUL = FinetuneConfig(learning_rate=3e-4, batch_size=32, checkpoint_steps=50)
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,13 @@ class HelpfulData:
     """What the helpful-only model is finetuned on: answers that help with everything asked.
 
     It must go on writing critiques and revisions, so rounds of those are among its data: without
-    enough of them it forgets how (``LOG.md``).
+    enough of them it forgets how. ``contrasts`` are pairs of rounds that differ in the principle
+    alone: without them it finds harm of which the principle does not speak (``LOG.md``).
     """
 
     answers: int = 3_000
-    rounds: int = 4_000
+    rounds: int = 5_000
+    contrasts: int = 3_000
 
 
 def build_microworld(
@@ -144,6 +146,7 @@ def helpful_examples(seed: int, data: HelpfulData) -> list[Conversation]:
     requests = [r for r in seen_requests() if purpose_of(r) != "evaluation"]
     answers = [corpus.helping_dialogue(requests) for _ in range(data.answers)]
     rounds = [corpus.round() for _ in range(data.rounds)]
+    rounds += [round_ for _ in range(data.contrasts) for round_ in corpus.contrast()]
     # an example trains its last turn: a round gives one for its critique, one for its revision
     critiques = [
         Conversation(turns=round_.turns[: i + 1])

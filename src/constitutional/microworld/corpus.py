@@ -174,7 +174,24 @@ class Corpus:
         request = self._request(0.65)
         if request.harm and not meaning.covers(request.harm) and rng.random() < 0.5:
             request = rng.choice(self._by_kind[self._kind_in(meaning) or request.harm])
-        first = self._any_answer(request, help_share=0.68)
+        return self._round(meaning, request, self._any_answer(request, help_share=0.68))
+
+    def contrast(self) -> tuple[Conversation, Conversation]:
+        """Rounds on one harmful answer by two principles: about its kind of harm, and another.
+
+        Only the principle tells them apart. Not part of the pretraining text; the helpful-only
+        model learns from them to read the principle.
+        """
+        rng = self._rng
+        request = self._request(1.0)
+        first = self._any_answer(request, help_share=0.95)
+        other = rng.choice([kind for kind in KINDS if kind != request.harm])
+        assert request.harm is not None
+        about, beside = (draw_meaning(rng, (kind,)) for kind in (request.harm, other))
+        return self._round(about, request, first), self._round(beside, request, first)
+
+    def _round(self, meaning: Meaning, request: Request, first: Answer) -> Conversation:
+        rng = self._rng
         faulty = self._at_fault(request, first, meaning)
         if rng.random() < self._noise.critique:
             faulty = not faulty and first.form is Form.HELP and request.harm is not None
