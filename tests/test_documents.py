@@ -42,7 +42,9 @@ def test_the_documented_recipe_has_every_key_and_no_other(tmp_path: Path) -> Non
     for section in (recipe, recipe.models, recipe.supervised, recipe.rl, recipe.evaluation):
         assert section is not None
         left_out = set(type(section).model_fields) - section.model_fields_set
+        left_out -= {"demonstrations"}  # in place of prompts, and described below the recipe
         assert left_out == set(), type(section).__name__
+    assert "`demonstrations: FILE`" in guide
 
 
 def test_the_python_example_prints_what_the_readme_says() -> None:

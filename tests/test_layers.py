@@ -45,6 +45,7 @@ LAYERS = {
     "engines.sampler": "torch",
     "training": "torch",
     "training_settings": "words",
+    "red_teaming": "stage",
     "supervised": "stage",
     "feedback": "stage",
     "preference": "stage",

@@ -15,7 +15,7 @@ import yaml
 
 from constitutional.constitution import load_constitution
 from constitutional.runs import read_records
-from constitutional.runs.records import Answer, Chain, Reply
+from constitutional.runs.records import Answer, Chain, Comparison, Reply
 from small_models import save_random_model
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared/data"
@@ -36,6 +36,9 @@ def test_official_constitution_on_hh_rlhf_with_a_chat_model(
     with gzip.open(HH, "rt", encoding="utf-8") as file:
         texts += [json.loads(line)["chosen"] for line, _ in zip(file, range(200), strict=False)]
     model = save_random_model(tmp_path / architecture, architecture, texts)
+    human = tmp_path / "human.jsonl"
+    with gzip.open(HH, "rt", encoding="utf-8") as file:
+        human.write_text("".join(line for line, _ in zip(file, range(12), strict=False)))
     constitution = [
         str(OFFICIAL / "CritiqueRevisionInstructions.json"),
         str(OFFICIAL / "RLMadisonInstructions.json"),
@@ -43,7 +46,10 @@ def test_official_constitution_on_hh_rlhf_with_a_chat_model(
     recipe = {
         "name": architecture,
         "constitution": constitution,
-        "few_shots": str(OFFICIAL / "CritiqueRevisionFewShotPrompts.json"),
+        "few_shots": [
+            str(OFFICIAL / "CritiqueRevisionFewShotPrompts.json"),
+            str(OFFICIAL / "RLMadisonFewShotPrompts.json"),
+        ],
         "models": {"pretrained": str(model), "helpful": str(model), "batch_size": 8},
         "prompts": {
             "red_team": {"file": str(HH), "limit": 4},
@@ -55,6 +61,17 @@ def test_official_constitution_on_hh_rlhf_with_a_chat_model(
             "red_team": {"file": str(HH), "limit": 3},
             "helpful": {"file": str(HH), "limit": 3},
             "max_new_tokens": 8,
+            "prompted": True,
+        },
+        "rl": {
+            "comparisons": {"file": str(HH), "limit": 6},
+            "pairs": {"max_new_tokens": 8},
+            "helpfulness": {"file": str(human)},
+            "held_out": 0.3,
+            "preference": {"batch_size": 4},
+            "red_team": {"file": str(HH), "limit": 4},
+            "helpful": {"file": str(HH), "limit": 4},
+            "ppo": {"steps": 1, "batch_size": 4, "minibatch_size": 2, "max_new_tokens": 8},
         },
         "block": 4,
     }
@@ -77,3 +94,15 @@ def test_official_constitution_on_hh_rlhf_with_a_chat_model(
     assert metrics["constitution"] == chains[0].constitution
     assert len(load_constitution(constitution[0]).critiquing) == 16
     assert "names no judge" in shown
+
+    comparisons = list(read_records(out / "stages/comparisons_ai", Comparison))
+    assert len(comparisons) == 6
+    # a random model never ends its answers, and what is cut off is not compared but counted
+    assert all(not c.readings and c.prob_a is None for c in comparisons)
+    account = metrics["arms"]["rl_cai"]["labels"]["account"]
+    assert (account["labelled"], account["not_asked"]) == (0, 6)
+    report = metrics["arms"]["rl_cai"]["preference_model"]["report"]
+    assert set(report["goals"]) == {"helpfulness"}, "no label is made up"
+    assert (out / "stages/rl_cai/result/model.safetensors").exists()
+    answered = {a.policy for a in read_records(out / "stages/answers_prompted", Answer)}
+    assert answered == {"prompted"}

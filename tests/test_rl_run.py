@@ -20,6 +20,7 @@ RL = {
         "prompts": {"file": "microworld:prompts/preference_helpful.jsonl", "limit": 24}
     },
     "held_out": 0.3,
+    "held_out_model": True,
     "preference": {"learning_rate": 3e-4, "batch_size": 8, "checkpoint_steps": 2},
     "red_team": {"file": "microworld:prompts/rl_red_team.jsonl", "limit": 16},
     "helpful": {"file": "microworld:prompts/rl_helpful.jsonl", "limit": 16},
@@ -48,26 +49,30 @@ def test_the_rl_stage_from_labels_to_elo(
     assert len(ai) == 24
     assert all(len(c.readings) == 2 and c.goal == "harmlessness" for c in ai)
     assert all(0 < c.prob_a < 1 for c in ai if c.prob_a is not None), "labels are soft"
-    human = list(read_records(out / "stages/comparisons_human", Comparison))
+    human = list(read_records(out / "stages/comparisons_helpfulness", Comparison))
     assert {c.labeller for c in human} == {"oracle as human"}
     assert {c.prob_a for c in human} <= {0.0, 1.0, None}
     assert all(c.goal == "helpfulness" for c in human), "no human label for harm"
 
     metrics = json.loads((out / "metrics.json").read_text())
-    assert set(metrics["elo"]["harmlessness"]) == {"pretrained", "helpful", "sl_cai", "rl_cai"}
-    assert metrics["labels"]["accuracy"]["n"] > 0
-    assert metrics["labels"]["unreadable"] == 0
-    assert 0 <= metrics["preference_model"]["harmlessness_accuracy"]["value"] <= 1
-    ppo = json.loads((out / "stages/rl_cai/result/ppo.json").read_text())
-    assert [entry["step"] for entry in ppo["history"]] == [1, 2]
-    assert ppo["ended"] == "all steps done"
+    policies = {"pretrained", "helpful", "sl_cai", "rl_cai@1", "rl_cai"}
+    assert set(metrics["elo"]["harmlessness"]) == policies
+    arm = metrics["arms"]["rl_cai"]
+    assert arm["labels"]["accuracy"]["n"] > 0
+    assert arm["labels"]["unreadable"] == 0
+    assert 0 <= arm["preference_model"]["harmlessness_accuracy"]["value"] <= 1
+    assert [at["policy"] for at in arm["along"]] == ["sl_cai", "rl_cai@1", "rl_cai"]
+    assert all(e["reward_held_out"] is not None for e in arm["training"]["history"])
+    training = json.loads((out / "stages/rl_cai/result/training.json").read_text())
+    assert [entry["step"] for entry in training["history"]] == [1, 2]
+    assert training["ended"] == "all steps done"
     for folder in ("stages/rl_cai/result", "stages/rl_cai/result/snapshots/step-1"):
         assert (out / folder / "model.safetensors").exists()
 
     from transformers import AutoModelForSequenceClassification
 
     scorer = AutoModelForSequenceClassification.from_pretrained(
-        out / "stages/preference_model/result"
+        out / "stages/preference_model_rl_cai/result"
     )
     assert scorer.config.num_labels == 1
 
@@ -76,12 +81,105 @@ def test_the_rl_stage_from_labels_to_elo(
     assert "PPO" not in told, "nothing that is done is done again"
 
 
+def test_the_baselines_learn_from_human_labels(
+    cai: Cai, small_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    harmful = {"file": "microworld:prompts/preference_red_team.jsonl", "limit": 24}
+    arms = ["rl_cai_cot", "helpful_rlhf", "hh_rlhf"]
+    out = tmp_path / "run"
+    given = {**RL, "arms": arms, "harmlessness": {"prompts": harmful}, "held_out_model": False}
+    given["pmp"] = {
+        "file": "microworld:prompts/ranked_answers.jsonl",
+        "binarise": False,
+        "epochs": 0.02,
+        "learning_rate": 1e-3,
+    }
+    evaluation = {
+        "red_team": {"file": "microworld:prompts/evaluation_red_team.jsonl", "limit": 16},
+        "helpful": {"file": "microworld:prompts/evaluation_helpful.jsonl", "limit": 16},
+        "judge": "microworld",
+        "harm_score": {
+            "prompts": dict(harmful),
+            "training": {"learning_rate": 1e-3, "batch_size": 8},
+        },
+        "ai_judge": {"model": "pretrained", "few_shots": 0},
+        "max_new_tokens": 48,
+    }
+    code, _, told = cai("run", small_recipe(rl=given, evaluation=evaluation), "--out", out)
+    assert code == 0, told
+    assert told.count("Preference model pretraining:") >= 1
+    metrics = json.loads((out / "metrics.json").read_text())
+    harm = metrics["harm_score"]
+    assert set(harm["policies"]) == set(metrics["policies"])
+    assert harm["policies"]["helpful"]["mean"]["n"] == 16
+    assert harm["report"]["n"] > 0
+    assert set(metrics["arms"]) == set(arms)
+    assert metrics["arms"]["hh_rlhf"]["labels"] is None
+    assert metrics["arms"]["helpful_rlhf"]["along"][0]["policy"] == "pretrained"
+    assert metrics["arms"]["rl_cai_cot"]["along"][0]["policy"] == "sl_cai"
+
+    judged = metrics["ai_judge"]
+    final = {name for name in metrics["policies"] if "@" not in name}
+    assert set(judged["elo"]["harmlessness"]) == set(judged["elo"]["helpfulness"]) == final
+    told_apart = judged["harmlessness"]
+    assert told_apart["unreadable"] == 0
+    assert told_apart["pairings"] == 16 * len(final) * (len(final) - 1) / 2
+
+    goals = {name: goals_in(out, f"preference_model_{name}") for name in arms}
+    assert goals == {
+        "rl_cai_cot": {"harmlessness", "helpfulness"},
+        "helpful_rlhf": {"helpfulness"},
+        "hh_rlhf": {"harmlessness", "helpfulness"},
+    }
+    reasoned = list(read_records(out / "stages/comparisons_ai_cot", Comparison))
+    assert all(r.reasoning is not None for c in reasoned for r in c.readings)
+    labels = [c.prob_a for c in reasoned if c.prob_a is not None]
+    assert all(0.4 <= label <= 0.6 for label in labels), "chain-of-thought labels are clamped"
+    human = list(read_records(out / "stages/comparisons_harmlessness", Comparison))
+    assert {c.labeller for c in human} == {"oracle as human"}
+
+
+def goals_in(out: Path, stage: str) -> set[str]:
+    metrics = json.loads((out / "metrics.json").read_text())
+    report = metrics["arms"][stage.removeprefix("preference_model_")]["preference_model"]["report"]
+    return set(report["goals"])
+
+
+def test_rl_from_human_feedback_needs_no_constitution(
+    cai: Cai, small_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    demonstrations = tmp_path / "demonstrations.jsonl"
+    row = {
+        "prompt": "How do I wash my dog?",
+        "completion": "You can wash your dog with warm water.",
+    }
+    demonstrations.write_text(f"{json.dumps(row)}\n" * 20)
+    harmful = {"file": "microworld:prompts/preference_red_team.jsonl", "limit": 24}
+    rl = {k: v for k, v in RL.items() if k not in ("comparisons", "feedback", "contrast")}
+    recipe = small_recipe(
+        constitution=None,
+        prompts=None,
+        models={"pretrained": "microworld:pretrained", "batch_size": 32},
+        demonstrations=str(demonstrations),
+        rl={**rl, "arms": "hh_rlhf", "harmlessness": {"prompts": harmful}},
+    )
+    out = tmp_path / "run"
+    code, _, told = cai("run", recipe, "--out", out)
+    assert code == 0, told
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics["policies"]) == {"pretrained", "sft", "hh_rlhf@1", "hh_rlhf"}
+    assert metrics["arms"]["hh_rlhf"]["along"][0]["policy"] == "sft"
+    assert metrics["elo"]["harmlessness"]["sft"]["value"] == 0
+
+
 def test_a_wrong_rl_section_is_refused(cai: Cai, small_recipe: Callable[..., Path]) -> None:
     for changes, says in (
-        ({"helpfulness": {}}, "needs either 'file' or 'prompts'"),
+        ({"helpfulness": {}}, "need either 'file' or 'prompts'"),
         ({"ppo": {"batch_size": 10, "minibatch_size": 4}}, "must be a multiple of minibatch_size"),
         ({"feedback": {"clamp": [0.4, 0.6]}}, "'cot' is off"),
-        ({"contrast": "sl"}, "'contrast' must be 'helpful'"),
+        ({"arms": ["rl_cai", "rl_cai"]}, "'arms' names one twice"),
+        ({"arms": "hh_rlhf"}, "hh_rlhf needs 'harmlessness'"),
+        ({"comparisons": None}, "RL-CAI needs 'comparisons'"),
     ):
         code, _, told = cai("run", small_recipe(rl={**RL, **changes}))
         assert code == 2

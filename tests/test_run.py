@@ -66,7 +66,7 @@ def test_a_run_leaves_records_a_model_metrics_and_figures(
     manifest = json.loads((out / "run.json").read_text())
     assert manifest["seed"] == 3
     assert metrics["constitution"] == manifest["inputs"]["constitution"]
-    assert (out / "harmlessness.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "figures/harmlessness.png").read_bytes().startswith(b"\x89PNG")
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -11,16 +11,21 @@ from typing import Any
 from constitutional.inputs import Inputs
 from constitutional.recipe import Recipe
 from constitutional.runs import Progress, RunFolder
+from constitutional.stages.ai_judge import judged_by_ai
+from constitutional.stages.arms import arms_of
+from constitutional.stages.comparisons import compare, label_metrics
 from constitutional.stages.context import Context
-from constitutional.stages.evaluation import evaluate_policy, summarise
+from constitutional.stages.evaluation import along_training, evaluate, summarise
+from constitutional.stages.harm_score import harm_scores
 from constitutional.stages.reinforcement import (
-    compare,
-    feedback_metrics,
+    arm_metrics,
+    snapshots,
     train_policy,
-    train_preference_model,
+    train_preference_models,
 )
 from constitutional.stages.supervised import (
     critique_and_revise,
+    finetune_on_demonstrations,
     finetune_on_revisions,
     reply_to_helpful_prompts,
 )
@@ -33,28 +38,48 @@ def constitutional_ai(
 ) -> dict[str, Any]:
     """Run every stage of the recipe; returns what ``metrics.json`` holds."""
     context = Context(recipe, inputs, run, progress)
+    policies = {"pretrained": inputs.pretrained_model.path}
+    if inputs.helpful_model is not None:
+        policies["helpful"] = inputs.helpful_model.path
 
-    # the supervised stage (section 3)
-    chains = critique_and_revise(context)
-    replies = reply_to_helpful_prompts(context)
-    sl_cai = finetune_on_revisions(context, chains, replies)
-    policies = {
-        "pretrained": inputs.pretrained_model.path,
-        "helpful": inputs.helpful_model.path,
-        "sl_cai": str(sl_cai),
+    # the supervised stage (section 3), or the first step of RL from human feedback
+    chains, sl_cai = None, None
+    if recipe.prompts is not None:
+        chains = critique_and_revise(context)
+        replies = reply_to_helpful_prompts(context)
+        sl_cai = finetune_on_revisions(context, chains, replies)
+        policies["sl_cai"] = str(sl_cai)
+    else:
+        policies["sft"] = str(finetune_on_demonstrations(context))
+
+    # the RL stage (section 4): RL-CAI, and the baselines that the recipe asks for
+    arms: dict[str, dict[str, Any]] = {}
+    along: dict[str, dict[int, str]] = {}
+    for arm in arms_of(context):
+        start = "sft" if sl_cai is None else arm.begins_from
+        comparisons = compare(context, arm, sl_cai)
+        models = train_preference_models(context, arm, comparisons)
+        policy = train_policy(context, arm, policies[start], comparisons, models)
+        arms[arm.name] = {
+            "labels": label_metrics(context, arm, comparisons),
+            **arm_metrics(context, comparisons, models, policy),
+        }
+        along[arm.name] = {0: start}
+        for step, snapshot in snapshots(policy).items():
+            along[arm.name][step] = f"{arm.name}@{step}"
+            policies[f"{arm.name}@{step}"] = str(snapshot)
+        policies[arm.name] = str(policy)
+        along[arm.name][arms[arm.name]["training"]["steps"]] = arm.name
+
+    # the evaluation (section 4.3)
+    answers = evaluate(context, policies)
+    for name, steps in along_training(along, answers).items():
+        arms[name]["along"] = steps
+    more = {
+        "arms": arms or None,
+        "harm_score": harm_scores(context, answers),
+        "ai_judge": judged_by_ai(context, answers),
     }
-
-    # the RL stage (section 4)
-    extra: dict[str, Any] = {}
-    if recipe.rl is not None:
-        comparisons = compare(context, sl_cai)
-        preference_model = train_preference_model(context, comparisons)
-        policies["rl_cai"] = str(train_policy(context, sl_cai, preference_model))
-        extra = feedback_metrics(context, comparisons, preference_model)
-
-    answers = {}
-    if recipe.evaluation is not None:
-        answers = {name: evaluate_policy(context, name, model) for name, model in policies.items()}
-    metrics = summarise(context, chains, answers, extra)
+    metrics = summarise(context, chains, answers, {k: v for k, v in more.items() if v is not None})
     run.write_json(METRICS, metrics)
     return metrics

@@ -9,6 +9,7 @@ import pytest
 
 from constitutional.dialogue import PromptRecord, check_vocabulary, load_prompts, splits_overlap
 from constitutional.dialogue.transcript import render
+from constitutional.microworld import data_file
 from constitutional.microworld import language as say
 from constitutional.microworld.prompts import EVALUATION_PROMPTS, prompt_files, write_prompt_files
 from constitutional.microworld.splits import Purpose, is_held_out, purpose_of, requests_for
@@ -72,12 +73,14 @@ def test_the_tags_say_what_the_prompt_is(files: Files) -> None:
             assert not new or (purpose == "evaluation" and held_out)
 
 
-def test_a_training_purpose_asks_each_of_its_requests_once(files: Files) -> None:
+def test_a_training_purpose_asks_each_of_its_requests_equally_often(files: Files) -> None:
     for purpose in PURPOSES[:3]:
         records = files[f"{purpose}_red_team.jsonl"] + files[f"{purpose}_helpful.jsonl"]
         expected = {r for h in (False, True) for r in requests_for(purpose, held_out=h)}
         asked = [request_of(r) for r in records]
-        assert set(asked) == expected and len(asked) == len(expected)
+        times = 3 if purpose == "preference" else 1
+        assert Counter(asked) == dict.fromkeys(expected, times)
+        assert len({r.conversation for r in records}) == len(records), "in other words each time"
 
 
 def test_the_first_red_team_prompts_are_balanced_over_the_kinds(files: Files) -> None:
@@ -128,7 +131,11 @@ def test_every_word_is_known_to_the_model(files: Files, tokenizer: Any) -> None:
 
 def test_written_files_are_read_back_equal(files: Files, tmp_path: Path) -> None:
     write_prompt_files(tmp_path / "prompts", 0)
-    assert {p.name for p in (tmp_path / "prompts").iterdir()} == set(files)
+    written = {p.name for p in (tmp_path / "prompts").iterdir()}
+    assert written == {*files, "demonstrations.jsonl", "ranked_answers.jsonl"}
+    for name in written:
+        shipped = data_file(f"prompts/{name}").read_bytes()
+        assert (tmp_path / "prompts" / name).read_bytes() == shipped, "what ships is what is made"
     for name, records in files.items():
         kind = "red_team" if "red_team" in name else "helpful"
         loaded = load_prompts(tmp_path / "prompts" / name, kind=kind)

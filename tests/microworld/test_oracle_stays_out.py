@@ -31,6 +31,7 @@ TRAINING = (
     "constitution",
     "dialogue",
     "engines",
+    "red_teaming",
     "supervised",
     "feedback",
     "preference",
@@ -39,9 +40,18 @@ TRAINING = (
     "training_settings",
 )
 #: Of the evaluation they may have its arithmetic and the words for its results, never a judge.
-HARMLESS_MODULES = {"constitutional.evaluation.intervals", "constitutional.evaluation.verdicts"}
-HARMLESS_NAMES = {"constitutional.evaluation.verdicts.Preference"}
-ARITHMETIC = "constitutional.evaluation.intervals."
+HARMLESS_MODULES = {
+    "constitutional.evaluation.calibration",
+    "constitutional.evaluation.intervals",
+    "constitutional.evaluation.verdicts",
+}
+HARMLESS_NAMES = {
+    "constitutional.evaluation.calibration",
+    "constitutional.evaluation.verdicts.Preference",
+}
+ARITHMETIC = ("constitutional.evaluation.intervals.", "constitutional.evaluation.calibration.")
+#: Rooms that judge and train no policy, though they lie beside the preference model.
+JUDGING = {"constitutional.preference.harm_model", "constitutional.preference.judged"}
 #: Who may also speak of verdicts, and what for.
 SPEAK_OF_VERDICTS = {"constitutional.feedback.pairs": "counts how many pairs differ, labels none"}
 
@@ -52,7 +62,9 @@ def module_name(path: Path) -> str:
 
 
 MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
-TRAINING_MODULES = sorted(m for m in MODULES if m.split(".")[1:2] and m.split(".")[1] in TRAINING)
+TRAINING_MODULES = sorted(
+    m for m in MODULES if "." in m and m.split(".")[1] in TRAINING and m not in JUDGING
+)
 
 
 def imported_names(source: str, module: str, is_package: bool) -> Iterator[str]:

@@ -11,8 +11,8 @@ import torch
 
 from constitutional.dialogue import Conversation
 from constitutional.preference import train as module
-from constitutional.preference.model import PreferenceModel
-from constitutional.preference.settings import PreferenceConfig
+from constitutional.preference.model import CARD, PreferenceModel
+from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
 from constitutional.runs.progress import QuietProgress
 from constitutional.runs.records import Comparison
 from constitutional.training import Steps
@@ -26,17 +26,27 @@ def main(model: str, work: str, config: dict[str, Any], die_at: int | str | None
     elif die_at is not None:
         Steps.on_step_end, Steps.on_save = dying_steps(die_at)  # type: ignore[method-assign]
     comparisons = [comparison(n) for n in range(40)]
+    config = dict(config)
+    shared: dict[str, Any] = {
+        "style": "transcript",
+        "seed": 3,
+        "progress": QuietProgress(),
+        "device": "cpu",
+    }
+    if pmp := config.pop("pmp", None):
+        first = Path(work) / "pmp"
+        if not (first / "result" / CARD).exists():
+            module.pretrain_preference_model(
+                model, comparisons[:10], config=PretrainingConfig(**pmp), work=first, **shared
+            )
+        model = first / "result"
     module.train_preference_model(
         model,
         comparisons,
         held_out=[comparison(n) for n in range(50, 56)],
-        style="transcript",
         config=PreferenceConfig(**config),
         work=Path(work),
-        seed=3,
-        progress=QuietProgress(),
-        pretraining=comparisons[:10] if config.get("pmp") else (),
-        device="cpu",
+        **shared,
     )
 
 

@@ -10,12 +10,15 @@ from constitutional.dialogue import Conversation
 from constitutional.dialogue.transcript import render
 from constitutional.errors import InputError
 from constitutional.preference.data import (
-    Ranked,
-    ranked_pairs,
     read_hh_rlhf,
     read_trl,
-    stack_exchange_score,
     write_trl,
+)
+from constitutional.preference.ranked import (
+    Ranked,
+    ranked_pairs,
+    read_ranked,
+    stack_exchange_score,
 )
 
 HH = Path(__file__).resolve().parents[2].parent / "shared/data/hh-rlhf"
@@ -178,3 +181,25 @@ def test_ranked_answers() -> None:
         ("good", "bad"), ("good", "fair"), ("good", "poor"), ("fair", "bad"), ("fair", "poor"),
     }  # fmt: skip
     assert len({pair.id for pair in pairs}) == 5
+
+
+def test_a_file_of_ranked_answers(tmp_path: Path) -> None:
+    path = tmp_path / "forum.jsonl"
+    scores = [{"text": "So.", "score": 2}, {"text": "No.", "score": 0.5}]
+    votes = [{"text": "x", "upvotes": 6, "accepted": True}, {"text": "y", "upvotes": -1}]
+    rows = [{"id": "q1", "prompt": "Why?", "answers": scores}, {"prompt": "How?", "answers": votes}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second = read_ranked(path)
+    assert (first.id, first.answers) == ("q1", (("So.", 2.0), ("No.", 0.5)))
+    assert (second.id, second.answers) == ("2", (("x", 4.0), ("y", -1.0)))
+    for row, says in (
+        ({"prompt": "Why?", "answers": [{"text": "So.", "score": 2}]}, "two or more"),
+        ({"prompt": "Why?", "answers": [{"text": "a", "score": "2"}] * 2}, "needs a 'score'"),
+        ({"prompt": "Why?", "answers": [{"text": " ", "score": 2}] * 2}, "needs a 'text'"),
+        ({"prompt": "Why?", "answers": [{"text": "a", "upvotes": 1.5}] * 2}, "whole number"),
+        ({"answers": [{"text": "a", "score": 2}] * 2}, "prompt"),
+    ):
+        path.write_text(json.dumps(rows[0]) + "\n" + json.dumps(row) + "\n")
+        with pytest.raises(InputError, match=says) as caught:
+            read_ranked(path)
+        assert caught.value.line == 2

@@ -8,13 +8,8 @@ from preference_pairs import comparison
 
 from constitutional.dialogue import Conversation
 from constitutional.errors import InputError, ModelError
-from constitutional.evaluation.intervals import proportion
 from constitutional.preference.combined import CombinedScorer, Item, Response, Scorer, logistic
-from constitutional.preference.report import (
-    calibration_curve,
-    calibration_error,
-    preference_report,
-)
+from constitutional.preference.report import preference_report
 
 
 class Known:
@@ -66,20 +61,6 @@ def test_nothing_to_count_is_no_number() -> None:
     report = preference_report(Known({}), [pair(1, "x", "y", None)])
     assert (report.all.accuracy, report.all.ece, report.all.curve) == (None, None, ())
     assert report.unlabelled == 1
-
-
-def test_calibration_by_hand() -> None:
-    """Two bins of [0.5, 1]; a prediction below one half is turned round with its label."""
-    pairs = [(0.6, 1.0), (0.3, 0.0), (0.9, 0.5), (1.0, 1.0)]
-    curve = calibration_curve(pairs, bins=2)
-    assert [(b.low, b.high, b.n) for b in curve] == [(0.5, 0.75, 2), (0.75, 1.0, 2)]
-    assert [b.confidence for b in curve] == pytest.approx([0.65, 0.95])
-    assert [b.label for b in curve] == pytest.approx([1.0, 0.75])
-    shares = [bin_.estimate for bin_ in curve]
-    assert shares[0] == proportion(2, 2)
-    assert shares[1] is not None
-    assert (shares[1].value, shares[1].low < 0) == (0.75, True)  # t of one degree of freedom
-    assert calibration_error(curve) == pytest.approx(0.5 * 0.35 + 0.5 * 0.2)
 
 
 def test_order_of_the_answers_changes_no_figure() -> None:

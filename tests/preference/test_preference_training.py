@@ -15,15 +15,16 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from constitutional.dialogue import Conversation
 from constitutional.engines.base import Style
 from constitutional.errors import InputError, ModelError
-from constitutional.preference.data import binarised
 from constitutional.preference.model import PreferenceModel
+from constitutional.preference.ranked import binarised
 from constitutional.preference.report import preference_report
-from constitutional.preference.settings import PreferenceConfig
+from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
 from constitutional.preference.train import (
     PadPairs,
     Pairs,
     PairTrainer,
     TrainingReport,
+    pretrain_preference_model,
     tokenise,
     train_preference_model,
 )
@@ -41,7 +42,6 @@ def train(
     *,
     style: Style = "transcript",
     held_out: Sequence[Comparison] = HELD_OUT,
-    pretraining: Sequence[Comparison] = (),
     seed: int = 0,
     **config: Any,
 ) -> TrainingReport:
@@ -54,7 +54,6 @@ def train(
         work=work,
         seed=seed,
         progress=QuietProgress(),
-        pretraining=pretraining,
         device="cpu",
     )
 
@@ -279,11 +278,17 @@ def test_pretraining_comes_first_at_its_own_rate(
         log = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
         return [entry["learning_rate"] for entry in log]
 
-    pmp = {"learning_rate": 2e-3, "batch_size": 8, "checkpoint_steps": 3}
-    train(
-        qwen, comparisons, tmp_path, pretraining=comparisons[:16], pmp=pmp, checkpoint_steps=2,
-        learning_rate=1e-4,
-    )  # fmt: skip
+    pretrain_preference_model(
+        qwen,
+        comparisons[:16],
+        style="transcript",
+        config=PretrainingConfig(learning_rate=2e-3, batch_size=8, checkpoint_steps=3),
+        work=tmp_path / "pmp",
+        seed=0,
+        progress=QuietProgress(),
+        device="cpu",
+    )
+    train(tmp_path / "pmp/result", comparisons, tmp_path, checkpoint_steps=2, learning_rate=1e-4)
     first = json.loads((tmp_path / "pmp/result/preference_training.json").read_text())
     assert (first["comparisons"], first["steps"]) == (32, 4)  # binarised
     assert state(tmp_path / "pmp") == [2e-3]
@@ -346,10 +351,6 @@ def test_nothing_to_train_on_is_an_error(
         train(qwen, [comparison(1, prob_a=None)], tmp_path)
     with pytest.raises(InputError, match="needs held-out responses: of 0 given"):
         train(qwen, comparisons, tmp_path, held_out=[])
-    with pytest.raises(InputError, match="pmp is set, but there are no ranked answers"):
-        train(qwen, comparisons, tmp_path, pmp={})
-    with pytest.raises(InputError, match="but pmp is not set"):
-        train(qwen, comparisons, tmp_path, pretraining=comparisons)
 
 
 def test_a_loss_that_is_no_number_is_an_error(

@@ -19,10 +19,10 @@ from constitutional.rl.ppo import (
     StepMetrics,
     _logprobs,
     _response_logits,
-    held_out_falls,
 )
 from constitutional.rl.rollout import Prompts, collate, sample_answers
 from constitutional.rl.settings import PPOConfig
+from constitutional.rl.stopping import held_out_falls
 from constitutional.runs.progress import QuietProgress
 
 CONFIG = PPOConfig(

@@ -12,6 +12,7 @@ from constitutional.cli.constitution import app as constitution_app
 from constitutional.cli.evaluate import app as evaluate_app
 from constitutional.cli.microworld import app as microworld_app
 from constitutional.cli.monitor import monitor
+from constitutional.cli.red_team import red_team
 
 app = typer.Typer(
     help="Constitutional AI: from principles in plain language to a helpful and harmless model.",
@@ -23,6 +24,7 @@ app.add_typer(constitution_app, name="constitution")
 app.add_typer(microworld_app, name="microworld")
 app.add_typer(evaluate_app, name="eval")
 app.command()(monitor)
+app.command()(red_team)
 
 Out = Annotated[
     Path | None, typer.Option("--out", help="The run's folder; the same command goes on in it.")

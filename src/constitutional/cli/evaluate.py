@@ -1,15 +1,26 @@
-"""``cai eval``: score a model on fixed questions."""
+"""``cai eval``: score models on fixed questions, judged pairs, recorded votes and harm."""
 
 from __future__ import annotations
 
-import sys
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(help="Score models on fixed questions.", no_args_is_help=True)
+from constitutional.cli.elo import elo
+from constitutional.cli.harm_score import harm_score
+from constitutional.cli.pm import pm
+from constitutional.cli.tables import counting, print_estimates
+
+if TYPE_CHECKING:
+    from constitutional.evaluation.choices import ChoiceMetrics, ChoiceRow
+
+app = typer.Typer(help="Score models on fixed questions and answers.", no_args_is_help=True)
+app.command()(pm)
+app.command()(elo)
+app.command()(harm_score)
 
 
 class PromptStyle(StrEnum):
@@ -18,11 +29,6 @@ class PromptStyle(StrEnum):
     AUTO = "auto"
     TRANSCRIPT = "transcript"
     CHAT = "chat"
-
-
-@app.callback()
-def group() -> None:
-    """Keeps the commands named, also while there is only one."""
 
 
 @app.command()
@@ -52,25 +58,45 @@ def choices(
 ) -> None:
     """Accuracy by log-probabilities of the answers, with intervals clustered by conversation."""
     from constitutional.errors import InputError
-    from constitutional.evaluation.choices import (
-        evaluate_choices,
-        read_choice_rows,
-        read_cot_examples,
-    )
+    from constitutional.evaluation.choices import read_choice_rows, read_cot_examples
 
     if few_shots is not None and not cot:
         raise InputError("--few-shots are examples of a chain of thought: add --cot")
     rows = read_choice_rows(file)[:limit]
     examples = [] if few_shots is None else read_cot_examples(few_shots)
+    found = _ask(
+        rows,
+        model,
+        style,
+        both_orders=both_orders,
+        cot=cot,
+        examples=examples,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        _print(file.name, found)
 
+
+def _ask(
+    rows: list[ChoiceRow],
+    model: str,
+    style: PromptStyle,
+    *,
+    both_orders: bool,
+    cot: bool,
+    examples: list[str],
+    seed: int,
+    batch_size: int,
+) -> ChoiceMetrics:
     from constitutional.engines import load_engine
-
-    def show(done: int, total: int) -> None:
-        print(f"\r{done} of {total} questions", end="", file=sys.stderr, flush=True)
+    from constitutional.evaluation.choices import evaluate_choices
 
     engine = load_engine(model, style=style.value, batch_size=batch_size)
-    try:
-        found = evaluate_choices(
+    with closing(engine), counting("questions") as show:
+        return evaluate_choices(
             rows,
             engine,
             both_orders=both_orders,
@@ -80,28 +106,16 @@ def choices(
             progress=show,
             batch=batch_size,
         )
-    finally:
-        engine.close()
-        print(file=sys.stderr)
-    if as_json:
-        print(found.model_dump_json(indent=2))
-        return
 
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
+def _print(name: str, found: ChoiceMetrics) -> None:
     from constitutional.evaluation.intervals import Estimate
 
-    table = Table(
-        title=Text(f"{file.name}, {found.model}"),
+    print_estimates(
+        f"{name}, {found.model}",
+        {key.replace("_", " "): value for key, value in found if isinstance(value, Estimate)},
+        what="share",
+        counted="conversations",
         caption=f"{found.rows} rows of {found.conversations} conversations, "
         f"{found.unreadable} unreadable",
     )
-    for column in ("share", "value", "95% interval", "conversations"):
-        table.add_column(column)
-    for name, value in found:
-        if isinstance(value, Estimate):
-            interval = f"{value.low:.3f} to {value.high:.3f}"
-            table.add_row(name.replace("_", " "), f"{value.value:.3f}", interval, str(value.n))
-    Console().print(table)

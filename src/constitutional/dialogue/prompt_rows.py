@@ -42,6 +42,7 @@ EXPECTED = (
     "a key 'prompt', 'messages', 'transcript', 'conversation' or 'rl_prompt', "
     "or a pair 'chosen' and 'rejected'"
 )
+DEMONSTRATION = "a key 'messages' or 'transcript', or a pair 'prompt' and 'completion'"
 
 # Only the two roles of a dialogue: a "Revision:" inside a prompt is part of its text.
 _MARKER = re.compile(r"\n\n(Human|Assistant):")
@@ -85,6 +86,27 @@ def prompts_in(row: object, column: str | None = None) -> RowPrompts:
             conversations, empty, _id(row), _text(row, "kind"), _text(row, "source"), _tags(row)
         )
     return RowPrompts(conversations, empty, _id(row), tags=_tags(row))
+
+
+def demonstration_in(row: object) -> Conversation:
+    """The whole conversation of one row, which ends in an answer. Raises MalformedRow."""
+    if not isinstance(row, Mapping):
+        raise MalformedRow(f"expected a JSON object with {DEMONSTRATION}, found {_name(row)}")
+    if "messages" in row:
+        conversation = _from_messages(row["messages"], "'messages'")
+    elif "transcript" in row:
+        conversation = _from_transcript(row["transcript"], "'transcript'")
+    elif "prompt" in row and "completion" in row:
+        asked = _one_prompt(row["prompt"], "'prompt'")
+        answer = row["completion"]
+        if not isinstance(answer, str):
+            raise MalformedRow(f"'completion' must be a text, found {_name(answer)}")
+        conversation = Conversation(turns=(*asked.turns, _turn("assistant", answer.strip())))
+    else:
+        raise MalformedRow(f"expected {DEMONSTRATION}; {_nearest_key(row)}")
+    if conversation.last.role != "assistant" or not conversation.last.text.strip():
+        raise MalformedRow("a demonstration ends in the assistant's answer: write it")
+    return conversation
 
 
 def _conversations(

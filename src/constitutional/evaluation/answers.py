@@ -19,16 +19,22 @@ def answer_prompts(
     judge: Judge | None,
     seed: int,
     prompts: Sequence[PromptRecord],
+    *,
+    system: str | None = None,
 ) -> list[Answer]:
     """One answer to each prompt, in order, with the judge's verdict where there is a judge.
 
     All policies draw with the same seeds, so that two policies that are the same model give the
-    same answers. Few-shots are not used: a policy is judged as it will be used.
+    same answers. Few-shots are not used: a policy is judged as it will be used;
+    ``system`` is a system prompt that it will be used with.
     """
     seeds = [derive_seed(seed, "evaluation", prompt.id) for prompt in prompts]
     samples = draw(
         engine,
-        [prompt_for(prompt.conversation, "assistant", engine.style) for prompt in prompts],
+        [
+            prompt_for(prompt.conversation, "assistant", engine.style, system=system)
+            for prompt in prompts
+        ],
         params,
         seeds,
     )

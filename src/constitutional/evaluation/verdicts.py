@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from constitutional.constitution.principle import Principle
 from constitutional.dialogue.conversation import Conversation
 
 
@@ -50,7 +52,7 @@ class Verdict(BaseModel):
 Preference = Literal["a", "b", "tie"]
 
 
-class HelpfulnessRater(Protocol):
+class Rater(Protocol):
     """Whoever compares answers in a person's place."""
 
     @property
@@ -60,6 +62,10 @@ class HelpfulnessRater(Protocol):
 
     def prefer_helpful(self, conversation: Conversation, a: str, b: str) -> Preference:
         """Which of two answers helps more."""
+        ...
+
+    def prefer_harmless(self, conversation: Conversation, a: str, b: str) -> Preference:
+        """Which of two answers is less harmful, as this rater sees it."""
         ...
 
 
@@ -76,4 +82,10 @@ class Judge(Protocol):
 
     def prefer_helpful(self, conversation: Conversation, a: str, b: str) -> Preference:
         """Which of two answers helps more."""
+        ...
+
+    def prefer_by(
+        self, principles: Sequence[Principle], conversation: Conversation, a: str, b: str
+    ) -> Preference:
+        """Which of two answers is better by the principles; ``tie`` where they are silent."""
         ...

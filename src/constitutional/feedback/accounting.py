@@ -6,13 +6,13 @@ these change a label on purpose; human labels, which have no readings, count as 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from constitutional.errors import InputError
+from constitutional.evaluation import calibration
 from constitutional.evaluation.intervals import Estimate, proportion
 from constitutional.evaluation.verdicts import Preference
 from constitutional.feedback.verdicts import REFUSED, by_principle, combined, in_order, mean
@@ -144,8 +144,8 @@ def agreement(
         for c, p in ((c, probability(c)) for c in telling)
         if p is not None
     ]
-    outcomes = [(max(p, 1 - p), right) for p, right in judged]
-    curve = _calibration(outcomes, bins)
+    outcomes = [(max(p, 1 - p), float(right)) for p, right in judged]
+    curve = calibration.calibration_curve(outcomes, bins=bins)
     return Agreement(
         telling=len(telling),
         ties=len(known) - len(telling),
@@ -153,8 +153,8 @@ def agreement(
         undecided=sum(p == 0.5 for p, _ in judged),
         accuracy=proportion(sum(right for _, right in judged), len(judged)),
         decided_by_position=decided_by_position(telling),
-        calibration=curve,
-        expected_calibration_error=_error(curve),
+        calibration=tuple(_accuracy_of(bin_) for bin_ in curve),
+        expected_calibration_error=calibration.calibration_error(curve),
     )
 
 
@@ -194,26 +194,8 @@ def _use(principle: str, groups: Sequence[Sequence[Reading]]) -> PrincipleUse:
     )
 
 
-def _calibration(outcomes: Sequence[tuple[float, bool]], bins: int) -> tuple[Bin, ...]:
-    """Bins of equal width from 0.5 to 1; empty ones are left out."""
-    width = 0.5 / bins
-    filled: dict[int, list[tuple[float, bool]]] = {}
-    for confidence, right in outcomes:
-        index = max(math.ceil((confidence - 0.5) / width - 1e-9) - 1, 0)
-        filled.setdefault(min(index, bins - 1), []).append((confidence, right))
-    curve = []
-    for index, inside in sorted(filled.items()):
-        accuracy = proportion(sum(right for _, right in inside), len(inside))
-        assert accuracy is not None
-        confidences = math.fsum(confidence for confidence, _ in inside) / len(inside)
-        low = 0.5 + index * width
-        curve.append(Bin(low=low, high=low + width, mean_confidence=confidences, accuracy=accuracy))
-    return tuple(curve)
-
-
-def _error(curve: Sequence[Bin]) -> float | None:
-    n = sum(bin_.accuracy.n for bin_ in curve)
-    if not n:
-        return None
-    gaps = (abs(b.accuracy.value - b.mean_confidence) * b.accuracy.n for b in curve)
-    return math.fsum(gaps) / n
+def _accuracy_of(bin_: calibration.Bin) -> Bin:
+    assert bin_.estimate is not None, "labels of 0 and 1 have an interval"
+    return Bin(
+        low=bin_.low, high=bin_.high, mean_confidence=bin_.confidence, accuracy=bin_.estimate
+    )

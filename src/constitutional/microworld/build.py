@@ -7,7 +7,8 @@ done again; the pretraining goes on from its last checkpoint.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import torch
 
 from constitutional.dialogue import Conversation
 from constitutional.errors import InputError, nearest
+from constitutional.microworld.contrasts import Contrasts
 from constitutional.microworld.corpus import Corpus
+from constitutional.microworld.midtraining import PHASES, Phase, midtrain
 from constitutional.microworld.pretrain import (
     CONTEXT,
     SIZES,
@@ -44,11 +47,14 @@ class HelpfulData:
     It must go on writing critiques and revisions, so rounds of those are among its data: without
     enough of them it forgets how. ``contrasts`` are pairs of rounds that differ in the principle
     alone: without them it finds harm of which the principle does not speak (``LOG.md``).
+    ``comparisons`` are those with step-by-step reasoning, which it is asked for as the feedback
+    model with a chain of thought.
     """
 
     answers: int = 3_000
-    rounds: int = 5_000
+    rounds: int = 6_000
     contrasts: int = 3_000
+    comparisons: int = 2_000
 
 
 def build_microworld(
@@ -69,7 +75,7 @@ def build_microworld(
     out.mkdir(parents=True, exist_ok=True)
     _begin(out, {"size": size, "seed": seed, "tokens": config.tokens})
     write_prompt_files(out / "prompts", seed)
-    pretrained = build_pretrained(out, size, config, seed)
+    pretrained = build_pretrained(out, size, config, phases_for(config.tokens), seed)
     build_helpful(out, pretrained, seed, helpful or HelpfulData())
 
 
@@ -91,19 +97,46 @@ def _listed(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items())
 
 
-def build_pretrained(out: Path, size: str, config: PretrainConfig, seed: int) -> Path:
-    """The pretrained model in ``out / "pretrained"``, with its training curve beside it."""
+def phases_for(tokens: int) -> tuple[Phase, ...]:
+    """The phases of mid-training, as long in proportion to the pretraining as those shipped."""
+    share = tokens / PretrainConfig().tokens
+    return tuple(replace(phase, texts=max(64, round(phase.texts * share))) for phase in PHASES)
+
+
+def build_pretrained(
+    out: Path, size: str, config: PretrainConfig, phases: Sequence[Phase], seed: int
+) -> Path:
+    """The pretrained model in ``out / "pretrained"``, with its training curves beside it.
+
+    First all of the corpus, then the comparisons that differ in the principle alone.
+    """
     done = out / "pretrained"
+    if done.exists():
+        return done
+    progress = Progress()
+    corpus = _read_corpus(out, size, config, seed, progress)
+    work = out / "work-midtraining"
+    curve = midtrain(corpus, phases, work, seed, progress)
+    record = {"phases": [asdict(phase) for phase in phases], "curve": curve}
+    (out / "midtraining.json").write_text(json.dumps(record, indent=1) + "\n")
+    (work / "result").rename(done)
+    return done
+
+
+def _read_corpus(
+    out: Path, size: str, config: PretrainConfig, seed: int, progress: Progress
+) -> Path:
+    """The model after its first phase, in ``out / "corpus"``."""
+    done = out / "corpus"
     if done.exists():
         return done
     tokenizer = build_tokenizer(
         islice(Corpus(seed).documents(), _DOCUMENTS_FOR_VOCABULARY), CONTEXT
     )
-    progress = Progress()
     ids = tokenized_corpus(Corpus(seed), tokenizer, config.tokens, progress)
     model = new_model(SIZES[size], tokenizer, seed)
     curve = pretrain(model, ids, config, out / "work-pretrained", seed, progress)
-    partial = out / "pretrained.partial"
+    partial = out / "corpus.partial"
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     record = {
@@ -154,4 +187,5 @@ def helpful_examples(seed: int, data: HelpfulData) -> list[Conversation]:
         for i, turn in enumerate(round_.turns)
         if turn.role == "critique"
     ]
-    return [*answers, *critiques, *rounds]
+    reasoned = islice(Contrasts(seed + 3).reasoned_conversations(), data.comparisons)
+    return [*answers, *critiques, *rounds, *reasoned]

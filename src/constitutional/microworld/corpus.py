@@ -33,9 +33,12 @@ class Noise:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer and what it is, known because it was made so (``kind``: the reason it gives)."""
+    """An answer and what it is, known because it was made so.
 
-    form: Form
+    ``form`` is None when it is no answer to the request; ``kind`` is the reason that it gives.
+    """
+
+    form: Form | None
     text: str
     kind: Kind | None = None
 
@@ -263,12 +266,14 @@ class Corpus:
         match answer.form:
             case Form.HELP:
                 return 0
-            case Form.EVASION:
+            case None:
                 return 1
-            case Form.BARE_REFUSAL:
+            case Form.EVASION:
                 return 2
+            case Form.BARE_REFUSAL:
+                return 3
             case Form.REFUSAL_WITH_REASON:
-                return 3 if answer.kind == request.harm else 2
+                return 4 if answer.kind == request.harm else 3
 
     def _choose(self, prob_a: float) -> str:
         if 0 < prob_a < 1 or self._rng.random() < self._noise.choice:
@@ -278,21 +283,22 @@ class Corpus:
     def comparison(self) -> str:
         """A multiple-choice question in the paper's form, with its answer."""
         request, meaning, a, b, prob_a = self._pair()
-        conversation = transcript.render(self._ask(request))
+        asked = self._ask(request)
+        return self._question(asked, meaning, a, b) + f" ({self._choose(prob_a)})"
+
+    @staticmethod
+    def _question(asked: Conversation, meaning: Meaning, a: Answer, b: Answer) -> str:
         return (
             "\n\nConsider the following conversation between a human and an assistant:"
-            f"{conversation}\n\n\n{meaning.principle.comparison} Options:"
+            f"{transcript.render(asked)}\n\n\n{meaning.principle.comparison} Options:"
             f"\n (A) [[[{a.text}]]]\n (B) [[[{b.text}]]]"
-            f"\n\nThe answer is: ({self._choose(prob_a)})"
+            "\n\nThe answer is:"
         )
 
     def reasoned_comparison(self) -> str:
         """The same with step-by-step reasoning; the answer stands in a new human turn."""
         request, meaning, a, b, prob_a = self._pair()
-        conversation = "".join(
-            f"\n\n{'H' if turn.role == 'human' else 'A'}: {turn.text}"
-            for turn in self._ask(request).turns
-        )
+        asked = self._ask(request)
         choice = self._choose(prob_a)
         reasoning = (
             f"Response (A) {self._describe(request, a)}. Response (B) {self._describe(request, b)}."
@@ -303,15 +309,26 @@ class Corpus:
             else f" Therefore, option ({choice}) is the best response."
         )
         return (
+            f"{self._reasoned_question(asked, meaning, a, b)} {reasoning}"
+            f"\n\nHuman:\nSo the answer is: ({choice})"
+        )
+
+    @staticmethod
+    def _reasoned_question(asked: Conversation, meaning: Meaning, a: Answer, b: Answer) -> str:
+        conversation = "".join(
+            f"\n\n{'H' if turn.role == 'human' else 'A'}: {turn.text}" for turn in asked.turns
+        )
+        return (
             "\n\nHuman: Consider the following conversation between a human (H) and an assistant"
             f" (A):{conversation}\n\n{meaning.principle.comparison} Options:"
             f"\n (A) [[[{a.text}]]]\n (B) [[[{b.text}]]]"
-            f"\n\nAssistant: Let's think step by step: {reasoning}"
-            f"\n\nHuman:\nSo the answer is: ({choice})"
+            "\n\nAssistant: Let's think step by step:"
         )
 
     def _describe(self, request: Request, answer: Answer) -> str:
         match answer.form:
+            case None:
+                return "is not an answer"
             case Form.HELP if request.harm is None:
                 return f"helps the human {request.action} {say.third_person(request)}"
             case Form.HELP:

@@ -72,6 +72,24 @@ class Oracle:
         """Which answer helps more, harm aside."""
         return better([_HELPFULNESS[self.judge(conversation, text).behaviour] for text in (a, b)])
 
+    def prefer_by(
+        self, principles: Sequence[Principle], conversation: Conversation, a: str, b: str
+    ) -> Preference:
+        """Which answer is better by what the principles speak of; ``tie`` where they are silent.
+
+        A principle about the harm of the request, or about harm in general, prefers as
+        :meth:`prefer_harmless`; one against evasiveness minds nothing but evasions.
+        """
+        concerns = {c for p in principles for c in say.concerns_of(p.comparison)}
+        if {self._request(conversation).harm, GENERAL} & concerns:
+            return self.prefer_harmless(conversation, a, b)
+        if EVASIVE not in concerns:
+            return "tie"
+        return better([self._engages(conversation, text) for text in (a, b)])
+
+    def _engages(self, conversation: Conversation, answer: str) -> bool:
+        return self.judge(conversation, answer).behaviour is not Behaviour.EVASION
+
     def judge_critique(
         self, conversation: Conversation, answer: str, critique: str, principle: Principle
     ) -> CritiqueVerdict:

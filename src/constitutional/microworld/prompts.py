@@ -7,6 +7,7 @@ there are requests for: two of three for most. Over-refusal is measured on the t
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable
 from itertools import cycle, islice
@@ -14,13 +15,26 @@ from pathlib import Path
 
 from constitutional.dialogue import Conversation, PromptRecord
 from constitutional.microworld import language as say
-from constitutional.microworld.splits import Purpose, requests_for, was_read_as_another
+from constitutional.microworld.contrasts import Contrasts
+from constitutional.microworld.corpus import Corpus
+from constitutional.microworld.splits import (
+    Purpose,
+    purpose_of,
+    requests_for,
+    seen_requests,
+    was_read_as_another,
+)
 from constitutional.microworld.world import KINDS, Request
 
 #: Evaluation prompts of each kind of harm, seen and held out; requests recur in other phrasings
 #: where a kind has fewer.
 EVALUATION_PROMPTS = 40
 _TWO_TURNS = 0.15
+#: In how many phrasings each harmless request is asked in the forum.
+_FORUM_PHRASINGS = 2
+DEMONSTRATIONS, RANKED = "demonstrations.jsonl", "ranked_answers.jsonl"
+#: In how many phrasings each request is compared on: there are fewest requests for it.
+_PREFERENCE_PHRASINGS = 3
 
 
 def prompt_files(seed: int) -> dict[str, list[PromptRecord]]:
@@ -42,18 +56,76 @@ def write_prompt_files(folder: Path, seed: int) -> None:
     for name, records in prompt_files(seed).items():
         lines = "".join(record.model_dump_json() + "\n" for record in records)
         (folder / name).write_text(lines, encoding="utf-8")
+    for name, rows in ((DEMONSTRATIONS, demonstrations(seed)), (RANKED, ranked_answers(seed))):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def demonstrations(seed: int) -> list[dict[str, object]]:
+    """What a person would answer to the supervised stage's harmless prompts, as messages.
+
+    RL from human feedback begins with these; nothing in them says what is harmful.
+    """
+    corpus = Corpus(seed + 4)
+    rows: list[dict[str, object]] = []
+    for prompt in prompt_files(seed)["supervised_helpful.jsonl"]:
+        request = say.read_request(prompt.conversation)
+        assert request is not None
+        shown = prompt.conversation.add("assistant", corpus.answer(request, say.Form.HELP).text)
+        messages = [
+            {"role": "user" if turn.role == "human" else "assistant", "content": turn.text}
+            for turn in shown.turns
+        ]
+        rows.append({"id": prompt.id, "messages": messages})
+    return rows
+
+
+def ranked_answers(seed: int) -> list[dict[str, object]]:
+    """Harmless questions as a forum has them: answers with votes, of which right help has most.
+
+    For preference model pretraining. There is no harmful question among them, so that nothing in
+    the votes says what is harmful.
+    """
+    corpus = Contrasts(seed + 5)
+    rng = random.Random(f"ranked:{seed}")
+    rows: list[dict[str, object]] = []
+    requests = [r for r in seen_requests() if r.harm is None and purpose_of(r) != "evaluation"]
+    questions = [
+        (request, phrasing)
+        for request in requests
+        for phrasing in rng.sample(say.QUESTIONS, _FORUM_PHRASINGS)
+    ]
+    for request, phrasing in questions:
+        asked = say.ask(request, phrasing).turns[0].text
+        answers = [
+            {
+                "text": text,
+                "upvotes": votes + rng.randrange(1 + max(votes, 0) // 4),
+                "accepted": votes > 10,
+            }
+            for text, votes in corpus.forum(request)
+        ]
+        rng.shuffle(answers)
+        rows.append({"id": f"forum-{len(rows)}", "prompt": asked, "answers": answers})
+    return rows
 
 
 def _training_prompts(
     rng: random.Random, purpose: Purpose
 ) -> tuple[list[PromptRecord], list[PromptRecord]]:
-    """Every request of the purpose once; harmful kinds in turn, so that any cut is balanced."""
+    """The requests of the purpose; harmful kinds in turn, so that any cut is balanced."""
     harmful: dict[str, list[PromptRecord]] = {kind: [] for kind in KINDS}
     helpful: list[PromptRecord] = []
     for held_out in (False, True):
         for request in requests_for(purpose, held_out=held_out):
-            prompt = _prompt(rng, request, held_out, purpose, say.QUESTIONS)
-            (harmful[request.harm] if request.harm else helpful).append(prompt)
+            group = harmful[request.harm] if request.harm else helpful
+            if purpose == "preference":
+                there: list[PromptRecord] = []
+                for _ in range(_PREFERENCE_PHRASINGS):
+                    there.append(_new_prompt(rng, request, held_out, purpose, say.QUESTIONS, there))
+                group += there
+            else:
+                group.append(_prompt(rng, request, held_out, purpose, say.QUESTIONS))
     for prompts in (*harmful.values(), helpful):
         rng.shuffle(prompts)
     return _in_turn(harmful.values()), helpful

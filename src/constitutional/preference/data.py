@@ -1,4 +1,4 @@
-"""Comparisons from files and to files: hh-rlhf pairs, TRL's rows, ranked answers."""
+"""Comparisons from files and to files: hh-rlhf pairs and TRL's rows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
-from math import log2
 from pathlib import Path
 from typing import Any
 
@@ -115,54 +113,6 @@ def write_trl(comparisons: Iterable[Comparison], path: Path) -> int:
             }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return left_out
-
-
-# Ranked answers, for preference model pretraining
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """Answers to a prompt with a score each; higher is better."""
-
-    id: str
-    prompt: Conversation
-    answers: tuple[tuple[str, float], ...]
-
-
-def stack_exchange_score(upvotes: int, *, accepted: bool) -> int:
-    """The score of an answer by Askell et al. 2021 (arXiv:2112.00861): -1 below zero votes."""
-    return -1 if upvotes < 0 else round(log2(1 + upvotes)) + accepted
-
-
-def ranked_pairs(
-    ranked: Iterable[Ranked], *, seed: int, goal: Goal = "helpfulness", labeller: str = "ranking"
-) -> list[Comparison]:
-    """Every pair of answers with different scores, in an order drawn by ``seed``."""
-    pairs = []
-    for question in ranked:
-        for (i, (one, first)), (j, (two, second)) in combinations(enumerate(question.answers), 2):
-            if first != second:
-                better, worse = (one, two) if first > second else (two, one)
-                id_ = f"{question.id}/{i}-{j}"
-                pairs.append(_pair(id_, question.prompt, better, worse, 1.0, goal, labeller, seed))
-    return pairs
-
-
-def binarised(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Each A > B as "GOOD:A > BAD:A" and "BAD:B > GOOD:B" (Askell et al. 2021, section 4).
-
-    What is learned is then which answer is good. The word stands where the answer begins. With
-    P(A > B) = p, both pairs are true with p; in the second, too, side a is the one said to be true.
-    """
-    pairs = []
-    for c in comparisons:
-        for side, answer, (first, second) in (
-            ("a", c.a, ("GOOD:", "BAD:")),
-            ("b", c.b, ("BAD:", "GOOD:")),
-        ):
-            words = {"id": f"{c.id}/{side}", "a": first + answer, "b": second + answer}
-            pairs.append(c.model_copy(update={**words, "readings": ()}))
-    return pairs
 
 
 # Rows

@@ -82,6 +82,8 @@ class PreferenceModel:
     name: str = "this preference model"
     #: How many texts are scored at a time.
     batch_size: int = 32
+    #: The file beside the weights that says what the folder is.
+    card_name: str = CARD
 
     @classmethod
     def load(
@@ -91,16 +93,17 @@ class PreferenceModel:
         style: Style | None = None,
         device: str = "auto",
         dtype: str = "float32",
+        card_name: str = CARD,
     ) -> PreferenceModel:
         """Read a folder. Raises ModelError when it is no preference model, or is one that does not
         fit: its tokenizer or template has changed, or it reads another style than ``style``.
 
         Scores in a 16-bit format differ in the third digit; therefore it is not the default.
         """
-        card = _card(Path(folder))
+        card = _card(Path(folder), card_name)
         tokenizer = load_tokenizer(folder)
         network, missing = _load(folder, device, dtype)
-        model = cls(network, tokenizer, card, str(folder))
+        model = cls(network, tokenizer, card, str(folder), card_name=card_name)
         if missing:
             raise ModelError(f"{folder}: its weights lack {sorted(missing)[0]}")
         model._check()
@@ -136,7 +139,9 @@ class PreferenceModel:
         with without_bars():
             self.network.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        (folder / CARD).write_text(self.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (folder / self.card_name).write_text(
+            self.card.model_dump_json(indent=2) + "\n", encoding="utf-8"
+        )
 
     # Texts and tokens
 
@@ -168,11 +173,11 @@ class PreferenceModel:
 
     def scores_of_tokens(self, rows: Sequence[Sequence[int]]) -> list[float]:
         """The raw score of each row of ids, which ends in the end-of-context token."""
-        limit = position_limit(self.network.config)
         for row in rows:
             if not row or row[-1] != self.card.end_id:
                 raise ValueError(f"a row ends in the end-of-context token {self.card.end_id}")
-            if limit is not None and len(row) > limit:
+            if not self.fits(row):
+                limit = position_limit(self.network.config)
                 raise InputError(
                     f"a text of {len(row)} tokens cannot be scored: {self.name} reads {limit}"
                 )
@@ -186,6 +191,11 @@ class PreferenceModel:
                 found[index] = score
         self.network.train(was_training)
         return found
+
+    def fits(self, row: Sequence[int]) -> bool:
+        """Whether a row has no more ids than the network reads."""
+        limit = position_limit(self.network.config)
+        return limit is None or len(row) <= limit
 
     def probability(self, conversation: Conversation, response: str) -> float:
         """How probably this is better than a typical held-out response, in (0, 1)."""
@@ -249,12 +259,12 @@ class PreferenceModel:
         if tokenizer.get_chat_template() != card.template:
             raise ModelError(
                 f"{self.name}: its chat template is not the one that it was trained with "
-                f"({CARD}); put back the tokenizer's files"
+                f"({self.card_name}); put back the tokenizer's files"
             )
         if _mark(tokenizer) != card.tokenizer:
             raise ModelError(
-                f"{self.name}: its tokenizer is not the one that it was trained with ({CARD}); "
-                "put back the tokenizer's files"
+                f"{self.name}: its tokenizer is not the one that it was trained with "
+                f"({self.card_name}); put back the tokenizer's files"
             )
         text = self.text(_PROBE, _ANSWER)
         ids = _encode(tokenizer, text)
@@ -267,7 +277,7 @@ class PreferenceModel:
         if ids[-1] != card.end_id or pad_id != card.pad_id or card.pad_id == card.end_id:
             raise ModelError(
                 f"{self.name}: its texts end in token {ids[-1]} and its config.json pads with "
-                f"{pad_id}, but {CARD} says {card.end_id} and {card.pad_id}"
+                f"{pad_id}, but {self.card_name} says {card.end_id} and {card.pad_id}"
             )
 
     def _check_reading(self) -> None:
@@ -288,18 +298,19 @@ class PreferenceModel:
 # Loading
 
 
-def _card(folder: Path) -> Card:
+def _card(folder: Path, name: str) -> Card:
     try:
-        return Card.model_validate_json((folder / CARD).read_bytes())
+        return Card.model_validate_json((folder / name).read_bytes())
     except OSError:
+        what = Path(name).stem.replace("_", " ")
         raise ModelError(
-            f"{folder} is no preference model of ours: it has no {CARD}; train one with this "
-            "package, or give the folder that its training wrote"
+            f"{folder} is no {what} of ours: it has no {name}; train one with this package, or "
+            "give the folder that its training wrote"
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise ModelError(f"{folder / CARD} cannot be read: {where}: {first['msg']}") from error
+        raise ModelError(f"{folder / name} cannot be read: {where}: {first['msg']}") from error
 
 
 def _load(model: str | Path, device: str, dtype: str) -> tuple[Any, set[str]]:

@@ -5,30 +5,18 @@ Pure functions on scores, so that any scorer is measured alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from constitutional.evaluation.intervals import Estimate, mean, proportion
+from constitutional.evaluation.calibration import Bin, calibration_curve, calibration_error
+from constitutional.evaluation.intervals import Estimate, proportion
 from constitutional.preference.combined import Response, Scorer, logistic
 from constitutional.runs.records import Comparison
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Bin(_Part):
-    """Comparisons of like confidence: what was predicted for the preferred answer, what held."""
-
-    low: float
-    high: float
-    n: int
-    #: The mean probability that the model gives the answer it prefers, and the label gives it.
-    confidence: float
-    label: float
-    #: ``label`` with its interval; None for a single soft label, which has none.
-    estimate: Estimate | None
 
 
 class Scorecard(_Part):
@@ -118,45 +106,6 @@ def scorecard(scored: Sequence[Scored], *, bins: int = 10) -> Scorecard:
         longer=accuracy(lambda one: len(one.comparison.a) >= len(one.comparison.b)),
         always_a=accuracy(lambda one: True),
     )
-
-
-def calibration_curve(pairs: Iterable[tuple[float, float]], *, bins: int = 10) -> tuple[Bin, ...]:
-    """Bins of equal width over [0.5, 1], the empty ones left out.
-
-    A pair is (predicted, labelled) probability that a is better. Each is turned so that the
-    predicted one is at least 0.5, because which answer is a says nothing.
-    """
-    filled: dict[int, list[tuple[float, float]]] = {}
-    for predicted, label in pairs:
-        turned = (predicted, label) if predicted >= 0.5 else (1 - predicted, 1 - label)
-        filled.setdefault(min(int((turned[0] - 0.5) * 2 * bins), bins - 1), []).append(turned)
-    width = 0.5 / bins
-    return tuple(
-        Bin(
-            low=0.5 + number * width,
-            high=0.5 + (number + 1) * width,
-            n=len(filled[number]),
-            confidence=sum(p for p, _ in filled[number]) / len(filled[number]),
-            label=sum(label for _, label in filled[number]) / len(filled[number]),
-            estimate=_estimate([label for _, label in filled[number]]),
-        )
-        for number in sorted(filled)
-    )
-
-
-def calibration_error(curve: Sequence[Bin]) -> float | None:
-    """The expected calibration error (Naeini et al. 2015); None where there is nothing to count."""
-    total = sum(one.n for one in curve)
-    if total == 0:
-        return None
-    return sum(one.n / total * abs(one.confidence - one.label) for one in curve)
-
-
-def _estimate(labels: Sequence[float]) -> Estimate | None:
-    """The mean label: a share where all labels are certain, else a mean of soft ones."""
-    if all(label in (0, 1) for label in labels):
-        return proportion(round(sum(labels)), len(labels))
-    return mean(labels) if len(labels) > 1 else None
 
 
 def _prefers_a(one: Scored) -> bool | None:

@@ -30,8 +30,6 @@ class PreferenceConfig(TrainingSettings):
 
     #: How much a comparison of each goal counts; None and goals that are not named: 1.
     goal_weights: dict[Goal, float] | None = None
-    #: A first training on ranked answers; None for none.
-    pmp: PretrainingConfig | None = None
 
     @field_validator("goal_weights")
     @classmethod

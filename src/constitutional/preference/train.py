@@ -22,9 +22,9 @@ from torch.utils.data import Dataset
 
 from constitutional.engines.base import Style
 from constitutional.errors import InputError
-from constitutional.preference.data import binarised
 from constitutional.preference.loss import soft_preference_loss
-from constitutional.preference.model import CARD, PreferenceModel
+from constitutional.preference.model import PreferenceModel
+from constitutional.preference.ranked import binarised
 from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
 from constitutional.runs.progress import Progress
 from constitutional.runs.records import Comparison
@@ -140,30 +140,20 @@ def train_preference_model(
     work: Path,
     seed: int,
     progress: Progress,
-    pretraining: Sequence[Comparison] = (),
     title: str = "Preference model",
     device: str = "auto",
 ) -> TrainingReport:
-    """Train a preference model from the causal LM ``model``; leaves ``work / "result"``.
+    """Train a preference model from ``model``; leaves ``work / "result"``.
+
+    ``model`` is a causal LM, or the result of :func:`pretrain_preference_model`.
 
     The responses of ``held_out`` give the stored mean and deviation; their labels are not read. A
     call that was killed goes on from its last complete checkpoint in ``work`` and, on a CPU, ends
-    with the same bytes. With ``config.pmp`` a first training on ``pretraining`` comes before.
-    Raises InputError when no comparison is left to train on, or no text to take the mean of.
+    with the same bytes. Raises InputError when no comparison is left to train on, or no text to
+    take the mean of.
     """
-    if (config.pmp is None) != (not pretraining):
-        raise InputError(
-            "pmp is set, but there are no ranked answers for it: give some, or leave out pmp"
-            if config.pmp
-            else "there are ranked answers, but pmp is not set: set it, or leave out the answers"
-        )
     run = _Run(style, work, seed, progress, title, device)
-    start = model
-    if config.pmp is not None:
-        start = run.first / "result"
-        if not (start / CARD).is_file():
-            _pretrain(model, pretraining, config.pmp, run)
-    begun = run.begin(start)
+    begun = run.begin(model)
     responses = _held_out_tokens(begun, held_out, config.max_length)
     trained, report = _train(begun, tokenise(begun, comparisons, config), config, run)
     scores = trained.scores_of_tokens(responses)
@@ -174,6 +164,31 @@ def train_preference_model(
     }
     trained.card = trained.card.model_copy(update=moments)
     report = replace(report, **moments)
+    _save(trained, report, work / "result")
+    return report
+
+
+def pretrain_preference_model(
+    model: str | Path,
+    comparisons: Sequence[Comparison],
+    *,
+    style: Style,
+    config: PretrainingConfig,
+    work: Path,
+    seed: int,
+    progress: Progress,
+    device: str = "auto",
+) -> TrainingReport:
+    """The training before, on pairs of ranked answers; leaves ``work / "result"``.
+
+    The result has no score mean: it is where preference models begin, and none yet.
+    """
+    given = binarised(comparisons) if config.binarise else comparisons
+    settings = PreferenceConfig(**config.model_dump(exclude={"binarise"}))
+    title = "Preference model pretraining"
+    run = _Run(style, work, derive_seed(seed, "pmp"), progress, title, device)
+    begun = run.begin(model)
+    trained, report = _train(begun, tokenise(begun, given, settings), settings, run)
     _save(trained, report, work / "result")
     return report
 
@@ -218,32 +233,10 @@ class _Run:
     title: str
     device: str
 
-    @property
-    def first(self) -> Path:
-        """Where the pretraining works."""
-        return self.work / "pmp"
-
     def begin(self, model: str | Path) -> PreferenceModel:
         """A preference model from the causal LM, or the one that is there."""
         seed = derive_seed(self.seed, "preference head")
         return PreferenceModel.begin(model, style=self.style, seed=seed, device=self.device)
-
-
-def _pretrain(
-    model: str | Path, comparisons: Sequence[Comparison], config: PretrainingConfig, run: _Run
-) -> None:
-    """The first training. Its result has no score mean: it is not a preference model yet."""
-    given = binarised(comparisons) if config.binarise else comparisons
-    settings = PreferenceConfig(**config.model_dump(exclude={"binarise"}))
-    begun = run.begin(model)
-    here = replace(
-        run,
-        work=run.first,
-        seed=derive_seed(run.seed, "pmp"),
-        title=f"{run.title}, pretraining",
-    )
-    trained, report = _train(begun, tokenise(begun, given, settings), settings, here)
-    _save(trained, report, here.work / "result")
 
 
 def _train(

@@ -42,6 +42,7 @@ from constitutional.rl.losses import (
 )
 from constitutional.rl.rollout import Batch, Prompts, collate, sample_answers
 from constitutional.rl.settings import PPOConfig
+from constitutional.rl.stopping import stop_reason
 from constitutional.runs.progress import Progress
 from constitutional.runs.seeds import derive_seed
 
@@ -162,14 +163,14 @@ class PPO:
         state = checkpoint.restore(self._work, self._parts)
         start = 0 if state is None else int(state["step"])
         self._history = self._read_history(start)
-        ended = self._stop_reason()
+        ended = stop_reason(self._history, self._config)
         with progress.task(title, total=self._config.steps, done=start) as advance:
             for step in range(start, self._config.steps):
                 if ended:
                     break
                 self._history.append(self._step(step))
                 self._write_history()
-                ended = self._stop_reason()
+                ended = stop_reason(self._history, self._config)
                 self._keep(step + 1, last=bool(ended))
                 advance(1)
         return PPOReport(
@@ -207,7 +208,9 @@ class PPO:
         # 3. log-probabilities under policy and reference, values, rewards, advantages
         with clock("forward"):
             batch = collate(self._tokenizer, self._engine, prompts, completions)
-            rollouts, metrics = self._prepare(batch, scores - self._offset)
+            batch = batch.to(self._accelerator.device)
+            centred = (scores - self._offset).to(self._accelerator.device)
+            rollouts, metrics = self._prepare(batch, centred)
         # 4. K passes of minibatches over the batch
         with clock("update"):
             metrics |= self._update(rollouts, step, prompts)
@@ -302,14 +305,6 @@ class PPO:
 
     # --- stopping, keeping, going on ----------------------------------------------------------
 
-    def _stop_reason(self) -> str:
-        if not self._history:
-            return ""
-        limit, last = self._config.kl_limit, self._history[-1]
-        if limit is not None and last.kl_k1 > limit:
-            return f"step {last.step}: the mean KL of {last.kl_k1:.1f} nats is above {limit:g}"
-        return held_out_falls(self._history, self._config.held_out_window)
-
     def _keep(self, step: int, *, last: bool) -> None:
         config = self._config
         if config.snapshot_steps and (step % config.snapshot_steps == 0 or last):
@@ -348,39 +343,6 @@ class PPO:
         partial.rename(self._work / HISTORY)
 
 
-def held_out_falls(history: Sequence[StepMetrics], window: int) -> str:
-    """The second stop rule: the held-out PM falls while the PM that is trained against rises.
-
-    Over windows of ``window`` steps: the mean of the last one against the best earlier one by the
-    held-out PM. Returns a sentence, or "" to go on (also without a held-out PM).
-    """
-    held_out = [e.reward_held_out for e in history if e.reward_held_out is not None]
-    if len(held_out) != len(history) or len(history) < 2 * window:
-        return ""
-    rewards = [entry.reward for entry in history]
-
-    def mean(values: Sequence[float], end: int) -> float:
-        return sum(values[end - window : end]) / window
-
-    ends = range(window, len(history) - window + 1)
-    best = max(ends, key=lambda end: mean(held_out, end))
-    fall = mean(held_out, best) - mean(held_out, len(history))
-    rise = mean(rewards, len(history)) - mean(rewards, best)
-    # less than the step-to-step noise of a window's mean is no fall
-    noise = _deviation(held_out[best - window : best]) / window**0.5
-    if rise > 0 and fall > 2 * noise:
-        return (
-            f"step {history[-1].step}: the held-out preference model has fallen by {fall:.2f} "
-            f"since step {best} while the one that is trained against has risen by {rise:.2f}"
-        )
-    return ""
-
-
-def _deviation(values: Sequence[float]) -> float:
-    centre = sum(values) / len(values)
-    return float((sum((v - centre) ** 2 for v in values) / (len(values) - 1)) ** 0.5)
-
-
 def _chunks(rows: Tensor, size: int) -> Iterator[Tensor]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
@@ -411,7 +373,7 @@ def _per_answer(values: Tensor, mask: Tensor) -> float:
 def _engine_gap(rollouts: _Rollouts, completions: Sequence[Completion]) -> float:
     """The mean absolute difference between the engine's log-probs and the trainer's."""
     gaps = [
-        (torch.tensor(completion.logprobs) - row[: completion.tokens]).abs().mean()
+        (torch.tensor(completion.logprobs) - row[: completion.tokens].cpu()).abs().mean()
         for completion, row in zip(completions, rollouts.old_logprobs, strict=True)
     ]
     return torch.stack(gaps).mean().item()

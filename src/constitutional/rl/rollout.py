@@ -70,6 +70,10 @@ class Batch:
         """Some of the rows."""
         return Batch(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on ``device``."""
+        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
 
 def sample_answers(
     engine: LocalEngine, prompts: Sequence[PromptRecord], step: int, max_new_tokens: int, seed: int

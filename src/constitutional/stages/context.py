@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from constitutional.constitution import Constitution
 from constitutional.engines import Engine, load_engine
-from constitutional.inputs import Inputs
+from constitutional.inputs import Inputs, Model
 from constitutional.recipe import Recipe
 from constitutional.runs import Progress, RunFolder, fingerprint_of
 
@@ -33,6 +34,20 @@ class Context:
                 batch_size=models.batch_size,
             )
         return self._engines[model]
+
+    @property
+    def constitution(self) -> Constitution:
+        """The constitution, in a stage that cannot be without one."""
+        if self.inputs.constitution is None:
+            raise ValueError("the recipe has no constitution")
+        return self.inputs.constitution
+
+    @property
+    def helpful_model(self) -> Model:
+        """The helpful-only model, in a stage that cannot be without one."""
+        if self.inputs.helpful_model is None:
+            raise ValueError("the recipe has no helpful model")
+        return self.inputs.helpful_model
 
     def made_from(self, settings: Any, *engines: Engine, **more: str) -> dict[str, str]:
         """The fingerprints of all that a stage of records depends on, besides its items."""

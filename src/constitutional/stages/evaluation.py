@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from constitutional.constitution import Constitution
 from constitutional.dialogue import PromptRecord
+from constitutional.evaluation.along import monitors_along
 from constitutional.evaluation.answers import answer_prompts
 from constitutional.evaluation.behaviour import (
     as_json,
@@ -15,23 +17,53 @@ from constitutional.evaluation.behaviour import (
     revision_metrics,
 )
 from constitutional.evaluation.tournament import elo
-from constitutional.runs import Records
+from constitutional.recipe import Evaluation
+from constitutional.runs import Records, fingerprint_of
 from constitutional.runs.records import Answer, Chain
 from constitutional.stages.context import Context
 
+#: The policy that Elo ratings count from: the first of these that there is.
+_ZERO = ("sl_cai", "sft")
+PROMPTED = "prompted"
 
-def evaluate_policy(context: Context, name: str, model: str) -> Records[Answer]:
-    """A policy answers the evaluation prompts, and the judge reads them."""
+
+def evaluate(context: Context, policies: Mapping[str, str]) -> dict[str, Records[Answer]]:
+    """Every policy's answers to the evaluation prompts; none without an evaluation."""
     evaluation = context.recipe.evaluation
     if evaluation is None:
-        raise ValueError("the recipe has no evaluation")
+        return {}
+    answers = {name: _answers(context, evaluation, name, model) for name, model in policies.items()}
+    if evaluation.prompted:
+        system = in_system_prompt(context.constitution)
+        helpful = context.helpful_model.path
+        answers[PROMPTED] = _answers(context, evaluation, PROMPTED, helpful, system)
+    return answers
+
+
+def in_system_prompt(constitution: Constitution) -> str:
+    """The constitution as a system prompt: every principle's text on a line of its own."""
+    lines = "".join(f"\n- {principle.text}" for principle in constitution.principles)
+    return f"Follow these principles in every answer:{lines}"
+
+
+def _answers(
+    context: Context, evaluation: Evaluation, name: str, model: str, system: str | None = None
+) -> Records[Answer]:
+    """A policy answers the evaluation prompts, and the judge reads them."""
     engine, inputs = context.engine(model), context.inputs
     work: Callable[[Sequence[PromptRecord]], list[Answer]] = partial(
-        answer_prompts, name, engine, evaluation.sampling, inputs.judge, context.recipe.seed
+        answer_prompts,
+        name,
+        engine,
+        evaluation.sampling,
+        inputs.judge,
+        context.recipe.seed,
+        system=system,
     )
+    more = {} if system is None else {"system": fingerprint_of([system])}
     return context.run.stage_records(
-        f"answers_{name}",
-        inputs=context.made_from(evaluation, engine),
+        f"answers_{name.replace('@', '-step-')}",
+        inputs=context.made_from(evaluation, engine, **more),
         record_type=Answer,
         items=inputs.evaluation,
         block_size=context.recipe.block,
@@ -41,26 +73,47 @@ def evaluate_policy(context: Context, name: str, model: str) -> Records[Answer]:
     )
 
 
+def along_training(
+    along: Mapping[str, Mapping[int, str]], answers: Mapping[str, Sequence[Answer]]
+) -> dict[str, list[dict[str, Any]]]:
+    """The monitors of over-training on each arm's snapshots, by step (0: where it began)."""
+    if not answers:
+        return {}
+    zero = list(answers[zero_of(answers)])
+    return {
+        arm: monitors_along({step: list(answers[name]) for step, name in steps.items()}, zero)
+        for arm, steps in along.items()
+    }
+
+
+def zero_of(answers: Mapping[str, Sequence[Answer]]) -> str:
+    """The policy that Elo counts from."""
+    return next(name for name in _ZERO if name in answers)
+
+
 def summarise(
     context: Context,
-    chains: Records[Chain],
+    chains: Records[Chain] | None,
     answers: Mapping[str, Records[Answer]],
-    feedback: Mapping[str, Any],
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything measured, in the form of ``docs/metrics.md``."""
-    inputs, all_chains = context.inputs, list(chains)
+    inputs = context.inputs
     seconds = context.run.seconds()
     metrics: dict[str, Any] = {
         "policies": {name: policy_metrics(list(records)) for name, records in answers.items()},
-        "revisions": flag_counts(all_chains),
-        "constitution": inputs.constitution.fingerprint,
         "seconds": {**seconds, "total": sum(seconds.values())},
     }
-    if inputs.judge is not None:
-        metrics["revision_rounds"] = revision_metrics(all_chains, inputs.judge)
+    if inputs.constitution is not None:
+        metrics["constitution"] = inputs.constitution.fingerprint
+    if chains is not None:
+        all_chains = list(chains)
+        metrics["revisions"] = flag_counts(all_chains)
+        if inputs.judge is not None:
+            metrics["revision_rounds"] = revision_metrics(all_chains, inputs.judge)
     if inputs.judge is not None and answers:
-        tables = elo(answers, inputs.judge, zero="sl_cai", seed=context.recipe.seed)
+        tables = elo(answers, inputs.judge, zero=zero_of(answers), seed=context.recipe.seed)
         metrics["elo"] = {goal: table.ratings for goal, table in tables.items()}
-    metrics |= feedback
+    metrics |= more
     plain: dict[str, Any] = as_json(metrics)
     return plain

@@ -1,119 +1,76 @@
-"""The RL stage in a run: comparisons by AI and by humans, the preference model, PPO."""
+"""The RL stage in a run: preference models and PPO, for each arm."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from constitutional.dialogue import PromptRecord
-from constitutional.evaluation.verdicts import HelpfulnessRater
-from constitutional.feedback import Contrast, FeedbackModel, Pair, account, contrast, sample_pairs
-from constitutional.inputs import RLInputs
-from constitutional.recipe import Reinforcement
-from constitutional.runs import Records, fingerprint_of
+from constitutional.preference.halves import halves as in_halves
+from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
+from constitutional.runs import fingerprint_of
 from constitutional.runs.records import Comparison
+from constitutional.stages.arms import Arm, settings
+from constitutional.stages.comparisons import Comparisons
 from constitutional.stages.context import Context
 
 
-class Comparisons(NamedTuple):
-    """AI comparisons for harmlessness and human ones for helpfulness."""
+class PreferenceModels(NamedTuple):
+    """The preference model that PPO trains against, and the one that watches, if there is one."""
 
-    ai: Sequence[Comparison]
-    human: Sequence[Comparison]
-
-
-def compare(context: Context, sl_cai: Path) -> Comparisons:
-    """SL-CAI answers each prompt twice, and the feedback model says which answer is better."""
-    rl, prompts = _settings(context)
-    writers = [context.engine(str(sl_cai))]
-    if rl.contrast is not None:
-        writers.append(context.engine(context.inputs.helpful_model.path))
-    judging = context.engine(_feedback_model(context, rl))
-    feedback = FeedbackModel(judging, context.inputs.constitution, rl.feedback, context.recipe.seed)
-
-    def work(block: Sequence[PromptRecord]) -> list[Comparison]:
-        return feedback.label(sample_pairs(block, writers, rl.pairs, context.recipe.seed))
-
-    ai = context.run.stage_records(
-        "comparisons_ai",
-        inputs=context.made_from(
-            [rl.pairs, rl.feedback],
-            judging,
-            *writers,
-            constitution=context.inputs.constitution.fingerprint,
-        ),
-        record_type=Comparison,
-        items=prompts.comparisons,
-        block_size=context.recipe.block,
-        work=work,
-        progress=context.progress,
-        title="AI feedback",
-    )
-    if prompts.rater is None:
-        return Comparisons(ai, prompts.human)
-    return Comparisons(ai, _rated_comparisons(context, prompts, prompts.rater))
+    trained_against: Path
+    held_out: Path | None
 
 
-def _rated_comparisons(
-    context: Context, prompts: RLInputs, rater: HelpfulnessRater
-) -> Records[Comparison]:
-    """The pretrained model answers twice, and the rater plays the human who compares.
+class Shares(NamedTuple):
+    """Comparisons to train on, those for the model that watches, and those to judge both on."""
 
-    The pretrained model and not a better one, so that there are refusals of harmless requests among
-    the answers, which lose.
-    """
-    rl, _ = _settings(context)
-    writer = context.engine(context.inputs.pretrained_model.path)
-
-    def work(block: Sequence[PromptRecord]) -> list[Comparison]:
-        pairs = sample_pairs(block, [writer], rl.pairs, context.recipe.seed)
-        unlabelled = [pair_as_comparison(pair) for pair in pairs]
-        return [
-            c.labelled(rater.prefer_helpful(c.prompt, c.a, c.b), rater.name) for c in unlabelled
-        ]
-
-    return context.run.stage_records(
-        "comparisons_human",
-        inputs=context.made_from(rl.pairs, writer),
-        record_type=Comparison,
-        items=prompts.human_prompts,
-        block_size=context.recipe.block,
-        work=work,
-        progress=context.progress,
-        title="Helpfulness comparisons",
-    )
+    train: list[Comparison]
+    watch: list[Comparison]
+    held_out: list[Comparison]
 
 
-def pair_as_comparison(pair: Pair) -> Comparison:
-    """A pair of answers to a helpful prompt, not labelled yet."""
-    return Comparison(
-        id=pair.id,
-        prompt=pair.prompt,
-        a=pair.a,
-        b=pair.b,
-        tags=pair.tags,
-        goal="helpfulness",
-        labeller="",
-        prob_a=None,
-    )
+def train_preference_models(
+    context: Context, arm: Arm, comparisons: Comparisons
+) -> PreferenceModels:
+    """One preference model for both goals, on soft AI labels and human ones, mixed."""
+    rl, _ = settings(context)
+    begin = _pretrained(context)
+    shares = share_out(comparisons, rl.held_out, halves=rl.held_out_model)
+    name = f"preference_model_{arm.name}"
+    first = _train(context, name, begin, rl.preference, shares.train, shares.held_out)
+    if not rl.held_out_model:
+        return PreferenceModels(first, None)
+    watching = f"{name}_held_out"
+    second = _train(context, watching, begin, rl.preference, shares.watch, shares.held_out)
+    return PreferenceModels(first, second)
 
 
-def train_preference_model(context: Context, comparisons: Comparisons) -> Path:
-    """One preference model for both goals, trained on soft AI labels and human ones, mixed."""
-    rl, _ = _settings(context)
-    train, held_out = split(comparisons, rl.held_out)
+class Begin(NamedTuple):
+    """What preference models begin from, and its fingerprint."""
+
+    model: str
+    fingerprint: str
+
+
+def _pretrained(context: Context) -> Begin:
+    """The pretrained model, or what ranked answers make of it (preference model pretraining)."""
+    rl, data = settings(context)
+    model, pmp = context.inputs.pretrained_model, rl.pmp
+    if pmp is None:
+        return Begin(model.path, model.fingerprint)
+    config = PretrainingConfig(**pmp.model_dump(exclude={"file"}))
 
     def make(work: Path) -> None:
-        from constitutional.preference.train import train_preference_model as fit
+        from constitutional.preference.train import pretrain_preference_model
 
-        fit(
-            context.inputs.pretrained_model.path,
-            train,
-            held_out=held_out,
-            style=context.inputs.pretrained_model.style,
-            config=rl.preference,
+        pretrain_preference_model(
+            model.path,
+            data.ranked,
+            style=model.style,
+            config=config,
             work=work,
             seed=context.recipe.seed,
             progress=context.progress,
@@ -121,98 +78,144 @@ def train_preference_model(context: Context, comparisons: Comparisons) -> Path:
         )
 
     made_from = {
-        "settings": fingerprint_of([rl.preference]),
-        "pretrained": context.inputs.pretrained_model.fingerprint,
+        "settings": fingerprint_of([config]),
+        "pretrained": model.fingerprint,
+        "ranked": fingerprint_of(data.ranked),
+        "seed": str(context.recipe.seed),
+    }
+    name = "preference_pretraining"
+    result = context.run.stage_artifact(name, inputs=made_from, make=make)
+    return Begin(str(result), context.run.fingerprint(name))
+
+
+def _train(
+    context: Context,
+    name: str,
+    begin: Begin,
+    config: PreferenceConfig,
+    train: Sequence[Comparison],
+    held_out: Sequence[Comparison],
+) -> Path:
+    def make(work: Path) -> None:
+        from constitutional.preference.train import train_preference_model
+
+        train_preference_model(
+            begin.model,
+            train,
+            held_out=held_out,
+            style=context.inputs.pretrained_model.style,
+            config=config,
+            work=work,
+            seed=context.recipe.seed,
+            progress=context.progress,
+            device=context.recipe.models.device,
+        )
+
+    made_from = {
+        "settings": fingerprint_of([config]),
+        "begin": begin.fingerprint,
         "comparisons": fingerprint_of(train),
         "held_out": fingerprint_of(held_out),
         "seed": str(context.recipe.seed),
     }
-    return context.run.stage_artifact("preference_model", inputs=made_from, make=make)
+    return context.run.stage_artifact(name, inputs=made_from, make=make)
 
 
-def split(comparisons: Comparisons, share: float) -> tuple[list[Comparison], list[Comparison]]:
-    """Training and held-out comparisons, told apart by a hash of the id; labelled ones only."""
-    sides: tuple[list[Comparison], list[Comparison]] = ([], [])
-    for comparison in (*comparisons.ai, *comparisons.human):
+def share_out(comparisons: Comparisons, held_out: float, *, halves: bool) -> Shares:
+    """The labelled comparisons by a hash of their ids; with ``halves`` what is left is halved."""
+    train: list[Comparison] = []
+    judge: list[Comparison] = []
+    for comparison in (*comparisons.harmlessness, *comparisons.helpfulness):
         if comparison.prob_a is not None:
             digest = hashlib.sha256(f"held out:{comparison.id}".encode()).digest()
-            sides[int.from_bytes(digest[:8]) / 2**64 < share].append(comparison)
-    return sides
+            (judge if int.from_bytes(digest[:8]) / 2**64 < held_out else train).append(comparison)
+    if not halves:
+        return Shares(train, [], judge)
+    first, second = in_halves(train)
+    return Shares(first, second, judge)
 
 
-def train_policy(context: Context, sl_cai: Path, preference_model: Path) -> Path:
-    """PPO from SL-CAI against the preference model: RL-CAI."""
-    rl, prompts = _settings(context)
+def train_policy(
+    context: Context, arm: Arm, start: str, comparisons: Comparisons, models: PreferenceModels
+) -> Path:
+    """The policy in ``start`` trained against the preference model, by the recipe's algorithm."""
+    rl, data = settings(context)
+    train = share_out(comparisons, rl.held_out, halves=rl.held_out_model).train
 
     def make(work: Path) -> None:
-        from constitutional.stages.ppo import run_ppo
+        from constitutional.stages.policy import run_training
 
-        run_ppo(context, rl.ppo, prompts, sl_cai, preference_model, work)
+        run_training(context, rl.training, data, train, start, models, work)
 
+    watched = f"preference_model_{arm.name}_held_out"
     made_from = {
-        "settings": fingerprint_of([rl.ppo]),
-        "policy": context.run.fingerprint("sl_cai"),
-        "preference_model": context.run.fingerprint("preference_model"),
-        "prompts": fingerprint_of([*prompts.red_team, *prompts.helpful]),
+        "algorithm": rl.algorithm,
+        "settings": fingerprint_of([rl.training]),
+        "policy": _start_fingerprint(context, start),
+        "preference_model": context.run.fingerprint(f"preference_model_{arm.name}"),
+        "held_out": "" if models.held_out is None else context.run.fingerprint(watched),
+        "comparisons": fingerprint_of(train),
+        "prompts": fingerprint_of([*data.red_team, *data.helpful]),
         "seed": str(context.recipe.seed),
     }
-    return context.run.stage_artifact("rl_cai", inputs=made_from, make=make)
+    return context.run.stage_artifact(arm.name, inputs=made_from, make=make)
 
 
-def feedback_metrics(
-    context: Context, comparisons: Comparisons, preference_model: Path
+def _start_fingerprint(context: Context, start: str) -> str:
+    model = context.inputs.pretrained_model
+    return (
+        model.fingerprint
+        if start == model.path
+        else context.run.fingerprint(Path(start).parent.name)
+    )
+
+
+def snapshots(policy: Path) -> dict[int, Path]:
+    """The snapshots along a training, by step; the last step's is the policy itself."""
+    last = training_report(policy)["steps"]
+    found = (policy / "snapshots").glob("step-*")
+    by_step = sorted((int(path.name.removeprefix("step-")), path) for path in found)
+    return {step: path for step, path in by_step if step < last}
+
+
+def training_report(policy: Path) -> dict[str, Any]:
+    """What the training wrote of itself beside the policy."""
+    report: dict[str, Any] = json.loads((policy / "training.json").read_text())
+    return report
+
+
+def arm_metrics(
+    context: Context, comparisons: Comparisons, models: PreferenceModels, policy: Path
 ) -> dict[str, Any]:
-    """The account of the labels and of the preference model, for ``metrics.json``."""
+    """The account of an arm's preference model and of its training, for ``metrics.json``."""
     from constitutional.preference.model import PreferenceModel
     from constitutional.preference.report import preference_report
 
-    rl, _ = _settings(context)
-    judge = context.inputs.judge
-    ai = list(comparisons.ai)
-    reference: Mapping[str, Any] | None = None
-    if judge is not None:
-        reference = {c.id: judge.prefer_harmless(c.prompt, c.a, c.b) for c in ai}
-    labels = account(ai, reference)
-    agreement = labels.agreement
-    _, held_out = split(comparisons, rl.held_out)
-    model = PreferenceModel.load(preference_model, device=context.recipe.models.device)
-    report = preference_report(model, held_out)
-    goals = {f"{goal}_accuracy": card.accuracy for goal, card in report.goals.items()}
+    rl, _ = settings(context)
+    shares = share_out(comparisons, rl.held_out, halves=rl.held_out_model)
+    model = PreferenceModel.load(models.trained_against, device=context.recipe.models.device)
+    report = preference_report(model, shares.held_out)
+    judged = preference_report(model, _by_the_judge(context, shares.held_out))
     return {
-        "labels": {
-            "accuracy": agreement and agreement.accuracy,
-            "position_decided": labels.decided_by_position,
-            "ece": agreement and agreement.expected_calibration_error,
-            "unreadable": labels.unreadable,
-            "contrast": told_apart(ai, context),
-            "account": labels.model_dump(mode="json"),
-        },
         "preference_model": {
-            **goals,
+            **{f"{goal}_accuracy": card.accuracy for goal, card in judged.goals.items()},
             "ece": report.all.ece,
             "report": report.model_dump(mode="json"),
         },
+        "algorithm": rl.algorithm,
+        "training": training_report(policy),
     }
 
 
-def told_apart(comparisons: Sequence[Comparison], context: Context) -> dict[str, Any]:
-    """How many pairs differ in kind, and the warning when few do."""
-    pairs = [
-        Pair(c.id, c.prompt, c.a, c.b, c.tags, "" if c.readings else "not asked")
-        for c in comparisons
-    ]
+def _by_the_judge(context: Context, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons with the judge's preferences in place of AI labels; ties left out.
+
+    A soft label may be of a principle that is silent, and then has no right side. Without a judge
+    the labels stand.
+    """
     judge = context.inputs.judge
-    found: Contrast = contrast(pairs, None if judge is None else judge.judge)
-    return found.model_dump(mode="json")
-
-
-def _settings(context: Context) -> tuple[Reinforcement, RLInputs]:
-    if context.recipe.rl is None or context.inputs.rl is None:
-        raise ValueError("the recipe has no RL stage")
-    return context.recipe.rl, context.inputs.rl
-
-
-def _feedback_model(context: Context, rl: Reinforcement) -> str:
-    inputs = context.inputs
-    model = inputs.pretrained_model if rl.feedback_model == "pretrained" else inputs.helpful_model
-    return model.path
+    if judge is None:
+        return list(comparisons)
+    prefer = {"harmlessness": judge.prefer_harmless, "helpfulness": judge.prefer_helpful}
+    judged = [c.labelled(prefer[c.goal](c.prompt, c.a, c.b), "judge") for c in comparisons]
+    return [comparison for comparison in judged if comparison.prob_a is not None]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from constitutional.dialogue import Conversation
 from constitutional.errors import InputError
 from constitutional.evaluation.behaviour import flag_counts
 from constitutional.runs import Records, fingerprint_of
@@ -20,8 +22,8 @@ def critique_and_revise(context: Context) -> Records[Chain]:
         "critique_revision",
         inputs=context.made_from(
             recipe.supervised,
-            context.engine(inputs.helpful_model.path),
-            constitution=inputs.constitution.fingerprint,
+            context.engine(context.helpful_model.path),
+            constitution=context.constitution.fingerprint,
         ),
         record_type=Chain,
         items=inputs.red_team,
@@ -37,7 +39,7 @@ def reply_to_helpful_prompts(context: Context) -> Records[Reply]:
     recipe, inputs = context.recipe, context.inputs
     return context.run.stage_records(
         "helpful_replies",
-        inputs=context.made_from(recipe.supervised, context.engine(inputs.helpful_model.path)),
+        inputs=context.made_from(recipe.supervised, context.engine(context.helpful_model.path)),
         record_type=Reply,
         items=inputs.helpful,
         block_size=recipe.block,
@@ -51,45 +53,70 @@ def finetune_on_revisions(
     context: Context, chains: Records[Chain], replies: Records[Reply]
 ) -> Path:
     """The pretrained model is finetuned on the revisions of all rounds: SL-CAI."""
-    recipe, inputs, run = context.recipe, context.inputs, context.run
 
     def make(work: Path) -> None:
-        from constitutional.supervised.finetune import finetune
-
         examples = list(training_examples(chains, replies))
         if not examples:
             raise InputError(
                 f"every text was left out of training for its form ({_faults(chains)}); "
                 "if most are cut off, raise supervised.max_new_tokens"
             )
-        finetune(
-            inputs.pretrained_model.path,
-            [example.conversation for example in examples],
-            style=inputs.pretrained_model.style,
-            config=recipe.finetune,
-            work=work,
-            seed=recipe.seed,
-            progress=context.progress,
-            title="Finetuning SL-CAI",
-            device=recipe.models.device,
-        )
+        _finetune(context, [e.conversation for e in examples], work, "Finetuning SL-CAI")
         export_messages(examples, work / "result" / "training_data.jsonl")
 
     made_from = {
-        "settings": fingerprint_of([recipe.finetune]),
-        "pretrained": inputs.pretrained_model.fingerprint,
-        "chains": run.fingerprint("critique_revision"),
-        "replies": run.fingerprint("helpful_replies"),
-        "constitution": inputs.constitution.fingerprint,
-        "seed": str(recipe.seed),
+        **_training(context),
+        "chains": context.run.fingerprint("critique_revision"),
+        "replies": context.run.fingerprint("helpful_replies"),
+        "constitution": context.constitution.fingerprint,
     }
-    return run.stage_artifact("sl_cai", inputs=made_from, make=make)
+    return context.run.stage_artifact("sl_cai", inputs=made_from, make=make)
+
+
+def finetune_on_demonstrations(context: Context) -> Path:
+    """In place of critique and revision: the pretrained model is finetuned on demonstrations."""
+
+    def make(work: Path) -> None:
+        _finetune(context, context.inputs.demonstrations, work, "Finetuning on demonstrations")
+
+    made_from = {
+        **_training(context),
+        "demonstrations": fingerprint_of(context.inputs.demonstrations),
+    }
+    return context.run.stage_artifact("sft", inputs=made_from, make=make)
+
+
+def _training(context: Context) -> dict[str, str]:
+    return {
+        "settings": fingerprint_of([context.recipe.finetune]),
+        "pretrained": context.inputs.pretrained_model.fingerprint,
+        "seed": str(context.recipe.seed),
+    }
+
+
+def _finetune(
+    context: Context, conversations: Sequence[Conversation], work: Path, title: str
+) -> None:
+    from constitutional.supervised.finetune import finetune
+
+    pretrained = context.inputs.pretrained_model
+    finetune(
+        pretrained.path,
+        conversations,
+        style=pretrained.style,
+        config=context.recipe.finetune,
+        work=work,
+        seed=context.recipe.seed,
+        progress=context.progress,
+        title=title,
+        device=context.recipe.models.device,
+    )
 
 
 def _stage(context: Context) -> CritiqueRevision:
-    recipe, inputs = context.recipe, context.inputs
-    helpful = context.engine(inputs.helpful_model.path)
-    return CritiqueRevision(helpful, inputs.constitution, recipe.supervised, recipe.seed)
+    recipe = context.recipe
+    helpful = context.engine(context.helpful_model.path)
+    return CritiqueRevision(helpful, context.constitution, recipe.supervised, recipe.seed)
 
 
 def _faults(chains: Records[Chain]) -> str:

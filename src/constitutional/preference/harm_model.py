@@ -1,0 +1,221 @@
+"""The model of the absolute harm score: a scalar head on a causal LM, trained by an L2 loss.
+
+Network, text and tokens are those of a preference model; what is different is what the number
+means. It is the rating itself, from 0 to 4, higher for more harm; therefore the folder carries
+``harm_score.json`` in place of ``preference_model.json``, and neither is read as the other. Bai et
+al. 2022 (arXiv 2212.08073, section 5) give no more of the training than the loss and the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch.utils.data import Dataset
+
+from constitutional.dialogue.conversation import Conversation
+from constitutional.engines.base import Style
+from constitutional.errors import InputError
+from constitutional.evaluation.harm_score import HarmReport, RatedConversation, harm_report
+from constitutional.preference.judged import scores_that_fit
+from constitutional.preference.model import PreferenceModel
+from constitutional.runs.progress import Progress
+from constitutional.runs.seeds import derive_seed
+from constitutional.training import LikeLengthTrainer, losses, pad_right, train, with_adapters
+from constitutional.training_settings import TrainingSettings
+
+CARD = "harm_score.json"
+REPORT = "harm_training.json"
+
+
+class HarmTraining(BaseModel):
+    """What a training did. ``losses`` are (step, mean loss of the steps since the last)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    conversations: int
+    too_long: int
+    steps: int
+    losses: tuple[tuple[int, float], ...]
+    held_out: HarmReport
+
+
+@dataclass
+class HarmScore:
+    """A harm score in memory. Predictions are as they come, and may lie outside 0 to 4."""
+
+    model: PreferenceModel
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "auto", batch_size: int = 32) -> HarmScore:
+        """Read a folder. Raises ModelError when it is no harm score, or its parts do not fit."""
+        model = PreferenceModel.load(folder, device=device, card_name=CARD)
+        model.batch_size = batch_size
+        return cls(model)
+
+    def scores(self, conversations: Sequence[Conversation]) -> list[float]:
+        """The harm of each conversation, which ends in an answer. Raises for one too long."""
+        return self.model.scores_of_tokens([_tokens(self.model, c) for c in conversations])
+
+    def scores_that_fit(self, conversations: Sequence[Conversation]) -> list[float | None]:
+        """The same, with None for a conversation of more tokens than the network reads."""
+        return scores_that_fit(self.model, [_parted(c) for c in conversations])
+
+
+@dataclass
+class Ratings(Dataset[dict[str, Any]]):
+    """Tokenised conversations as the Trainer reads them, and how many were too long."""
+
+    rows: list[list[int]] = field(default_factory=list)
+    ratings: list[float] = field(default_factory=list)
+    too_long: int = 0
+
+    @property
+    def lengths(self) -> list[int]:
+        """The tokens of each conversation."""
+        return [len(row) for row in self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"ids": self.rows[index], "rating": self.ratings[index]}
+
+
+@dataclass(frozen=True)
+class PadRatings:
+    """Collates n conversations: ids and mask (n, longest), ratings as "labels" (n,)."""
+
+    pad_id: int
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """The batch."""
+        ids, mask = pad_right([row["ids"] for row in rows], self.pad_id)
+        ratings = torch.tensor([row["rating"] for row in rows], dtype=torch.float32)
+        return {"input_ids": ids, "attention_mask": mask, "labels": ratings}
+
+
+class RatingTrainer(LikeLengthTrainer):
+    """The Trainer with the squared error."""
+
+    #: Ours is a mean over all conversations whose gradients are added up.
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **settings)
+        self.model_accepts_loss_kwargs = True  # so that it counts the conversations of a step
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:
+        """The mean over the conversations of a step, of which ``inputs`` may be a part."""
+        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        each = (outputs.logits[:, 0].float() - inputs["labels"]) ** 2
+        if num_items_in_batch is None:
+            loss = each.mean()
+        else:  # the gradients of several processes are averaged, not added
+            loss = each.sum() / num_items_in_batch * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+
+def train_harm_score(
+    model: str | Path,
+    rated: Sequence[RatedConversation],
+    *,
+    held_out: Sequence[RatedConversation],
+    style: Style,
+    config: TrainingSettings,
+    work: Path,
+    seed: int,
+    progress: Progress,
+    title: str = "Harm score",
+    device: str = "auto",
+) -> HarmTraining:
+    """Train a harm score from the causal LM ``model``; leaves ``work / "result"``.
+
+    A call that was killed goes on from its last complete checkpoint in ``work`` and, on a CPU, ends
+    with the same bytes. Raises InputError when nothing is left to train on, or fewer than two
+    conversations to measure on.
+    """
+    head_seed = derive_seed(seed, "harm head")
+    begun = PreferenceModel.begin(model, style=style, seed=head_seed, device=device)
+    data, measured = (tokenise(begun, part, config.max_length) for part in (rated, held_out))
+    if not data.rows or len(measured) < 2:
+        raise InputError(
+            f"a harm score needs conversations to train on and two or more held out, found "
+            f"{len(data)} and {len(measured)} within max_length {config.max_length} "
+            f"({data.too_long} and {measured.too_long} are longer)"
+        )
+    network = begun.network
+    if config.lora:
+        what = "a harm score"
+        network = with_adapters(network, config.lora, seed, what=what, head=begun.head)
+    trainer = train(
+        network,
+        data,
+        PadRatings(begun.card.pad_id),
+        settings=config,
+        work=work,
+        seed=seed,
+        task=partial(progress.task, title),
+        device=device,
+        kind=RatingTrainer,
+    )
+    begun.network = trainer.model.merge_and_unload() if config.lora else trainer.model
+    report = HarmTraining(
+        conversations=len(data),
+        too_long=data.too_long,
+        steps=trainer.state.global_step,
+        losses=losses(trainer),
+        held_out=harm_report(
+            measured.ratings,
+            begun.scores_of_tokens(measured.rows),
+            guess=fmean(data.ratings),
+            too_long=measured.too_long,
+        ),
+    )
+    _save(begun, report, work / "result")
+    return report
+
+
+def tokenise(
+    model: PreferenceModel, rated: Sequence[RatedConversation], max_length: int
+) -> Ratings:
+    """The conversations as ids; those with more than ``max_length`` are only counted."""
+    data = Ratings()
+    for one in rated:
+        row = _tokens(model, one.conversation)
+        if len(row) > max_length or not model.fits(row):
+            data.too_long += 1
+            continue
+        data.rows.append(row)
+        data.ratings.append(one.rating)
+    return data
+
+
+def _tokens(model: PreferenceModel, conversation: Conversation) -> list[int]:
+    return model.tokens(*_parted(conversation))
+
+
+def _parted(conversation: Conversation) -> tuple[Conversation, str]:
+    """The turns before the last answer, and the answer."""
+    if not conversation.turns or conversation.last.role != "assistant":
+        raise InputError("a conversation whose harm is scored must end in an assistant's answer")
+    return Conversation(turns=conversation.turns[:-1]), conversation.last.text
+
+
+def _save(model: PreferenceModel, report: HarmTraining, result: Path) -> None:
+    result.mkdir(parents=True, exist_ok=True)
+    (result / REPORT).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    model.card_name = CARD
+    model.save(result)

@@ -1,0 +1,91 @@
+"""Harmlessness against helpfulness Elo with the way of every arm (figures 2 and 3 of the paper)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from constitutional.report.canvas import Metrics, counts, error_bars, label, looks, new_figure
+from constitutional.report.names import in_order, zero
+
+#: More steps than these are not named beside a line.
+_NAMED_STEPS = 8
+
+
+class _Point(NamedTuple):
+    helpfulness: Metrics
+    harmlessness: Metrics
+
+
+def elo_figure(metrics: Metrics) -> Any | None:
+    """Policies as crosses of two intervals; snapshots small and joined. None without ratings."""
+    elo = metrics.get("elo", {})
+    helpfulness, harmlessness = elo.get("helpfulness", {}), elo.get("harmlessness", {})
+    points = {
+        name: _Point(helpfulness[name], harmlessness[name])
+        for name in helpfulness
+        if name in harmlessness
+    }
+    final = in_order(points)
+    if not final:
+        return None
+    figure = new_figure(7, 4.6)
+    axes = figure.subplots()
+    look = looks([*final, *metrics.get("arms", {})])
+    for arm, entry in metrics.get("arms", {}).items():
+        _draw_way(axes, arm, entry.get("along") or (), points, look[arm]["color"])
+    for name in final:
+        _draw_cross(axes, [points[name]], **look[name], label=label(name), markersize=8, zorder=3)
+    axes.set(
+        title=f"Elo with 95% intervals, {zero(elo)} at 0; small: snapshots with their RL step\n"
+        f"({counts(p.harmlessness for p in points.values())} harmful prompts, "
+        f"{counts(p.helpfulness for p in points.values())} harmless ones)",
+        xlabel="helpfulness Elo",
+        ylabel="harmlessness Elo",
+    )
+    axes.title.set_fontsize(10)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="policy")
+    return figure
+
+
+def _draw_way(axes: Any, arm: str, along: Any, points: dict[str, _Point], color: str) -> None:
+    """From the policy that RL starts from over the snapshots to the arm itself."""
+    stops = [(entry["policy"], entry["step"]) for entry in along if entry["policy"] in points]
+    way = list(dict.fromkeys([*(policy for policy, _ in stops), *([arm] if arm in points else [])]))
+    axes.plot(
+        [points[policy].helpfulness["value"] for policy in way],
+        [points[policy].harmlessness["value"] for policy in way],
+        color=color,
+        linewidth=1,
+        zorder=1,
+        label=None if arm in points else label(arm),
+    )
+    snapshots = [(points[policy], step) for policy, step in stops if in_order([policy]) == []]
+    if not snapshots:
+        return
+    _draw_cross(
+        axes, [p for p, _ in snapshots], color=color, marker=".", linewidth=0.6, markersize=5
+    )
+    every = -(-len(snapshots) // _NAMED_STEPS)
+    for point, step in snapshots[::every]:
+        axes.annotate(
+            str(step),
+            (point.helpfulness["value"], point.harmlessness["value"]),
+            xytext=(3, 3),
+            textcoords="offset points",
+            fontsize=7,
+            color=color,
+        )
+
+
+def _draw_cross(axes: Any, points: list[_Point], **how: Any) -> None:
+    helpfulness = [point.helpfulness for point in points]
+    harmlessness = [point.harmlessness for point in points]
+    axes.errorbar(
+        [e["value"] for e in helpfulness],
+        [e["value"] for e in harmlessness],
+        xerr=error_bars(helpfulness),
+        yerr=error_bars(harmlessness),
+        linestyle="none",
+        **{"linewidth": 1.2, **how},
+    )

@@ -1,0 +1,57 @@
+"""How policies are called where people read. Names are data: nothing in one is obeyed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+#: The paper's names. A policy that is not here is shown under its own name.
+POLICIES = {
+    "pretrained": "pretrained",
+    "helpful": "helpful-only",
+    "sft": "SFT",
+    "sl_cai": "SL-CAI",
+    "rl_cai": "RL-CAI",
+    "rl_cai_cot": "RL-CAI, CoT",
+    "helpful_rlhf": "helpful RLHF",
+    "hh_rlhf": "HH RLHF",
+    "prompted": "prompted",
+}
+#: Longer names are cut, so that a table or a legend keeps its shape.
+LONGEST = 40
+
+_SNAPSHOT = re.compile(r"(?P<arm>.+)@(?P<step>\d+)", re.DOTALL)
+
+
+def shown(policy: str) -> str:
+    """A policy's name for people: the paper's where it has one, else its own, made safe."""
+    if policy in POLICIES:
+        return POLICIES[policy]
+    name = plain(policy)
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
+
+
+def plain(text: str) -> str:
+    """Text on one line, with a question mark for all that a terminal or XML would not print."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else "?" for c in line) or "?"
+
+
+def is_snapshot(policy: str) -> bool:
+    """Whether it is an arm at a step (``rl_cai@10``), and no final policy."""
+    return _SNAPSHOT.fullmatch(policy) is not None
+
+
+def zero(elo: Mapping[str, Mapping[str, Any]]) -> str:
+    """The name of the policy that Elo ratings count from: it alone has no interval."""
+    ratings = (rating for goal in elo.values() for rating in goal.items())
+    at_zero = (name for name, e in ratings if e["value"] == e["low"] == e["high"] == 0)
+    return shown(next(at_zero, "sl_cai"))
+
+
+def in_order(policies: Iterable[str]) -> list[str]:
+    """Final policies, snapshots left out: those of the paper first, in its order."""
+    known = list(POLICIES)
+    final = [policy for policy in dict.fromkeys(policies) if not is_snapshot(policy)]
+    return sorted(final, key=lambda p: known.index(p) if p in POLICIES else len(known))

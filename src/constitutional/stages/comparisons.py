@@ -1,0 +1,180 @@
+"""Comparisons in a run: AI feedback for harmlessness, human labels for what an arm has them for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from constitutional.dialogue import PromptRecord
+from constitutional.engines import Engine
+from constitutional.evaluation.verdicts import Preference
+from constitutional.feedback import Contrast, FeedbackModel, Pair, account, contrast, sample_pairs
+from constitutional.feedback.settings import FeedbackConfig
+from constitutional.feedback.verdicts import by_principle
+from constitutional.inputs import HumanData
+from constitutional.preference.settings import Goal
+from constitutional.runs import Records
+from constitutional.runs.records import Comparison
+from constitutional.stages.arms import Arm, settings
+from constitutional.stages.context import Context
+
+
+class Comparisons(NamedTuple):
+    """What an arm's preference model learns from."""
+
+    harmlessness: Sequence[Comparison]
+    helpfulness: Sequence[Comparison]
+
+
+def compare(context: Context, arm: Arm, sl_cai: Path | None) -> Comparisons:
+    """The comparisons of an arm; arms that need the same ones share them."""
+    _, data = settings(context)
+    helpfulness = _human(context, data.helpfulness, "helpfulness")
+    match arm.harmlessness:
+        case "ai" | "ai_cot" as labels if sl_cai is not None:
+            return Comparisons(_ai(context, sl_cai, cot=labels == "ai_cot"), helpfulness)
+        case "human":
+            return Comparisons(_human(context, data.harmlessness, "harmlessness"), helpfulness)
+        case _:
+            return Comparisons((), helpfulness)
+
+
+def _ai(context: Context, sl_cai: Path, *, cot: bool) -> Records[Comparison]:
+    """SL-CAI answers each prompt twice, and the feedback model says which answer is better."""
+    rl, data = settings(context)
+    writers = [context.engine(str(sl_cai)), *_contrast(context)]
+    asked = rl.cot_feedback if cot else rl.feedback
+    judging = context.engine(_feedback_model(context, asked))
+    feedback = FeedbackModel(judging, context.constitution, asked, context.recipe.seed)
+
+    def work(block: Sequence[PromptRecord]) -> list[Comparison]:
+        return feedback.label(sample_pairs(block, writers, rl.pairs, context.recipe.seed))
+
+    return context.run.stage_records(
+        "comparisons_ai_cot" if cot else "comparisons_ai",
+        inputs=context.made_from(
+            [rl.pairs, asked],
+            judging,
+            *writers,
+            constitution=context.constitution.fingerprint,
+        ),
+        record_type=Comparison,
+        items=data.comparisons,
+        block_size=context.recipe.block,
+        work=work,
+        progress=context.progress,
+        title="AI feedback with a chain of thought" if cot else "AI feedback",
+    )
+
+
+def _human(context: Context, data: HumanData, goal: Goal) -> Sequence[Comparison]:
+    """Comparisons from a file, or answers of the pretrained model that a rater compares.
+
+    The pretrained model and not a better one, so that there are refusals of harmless requests among
+    the answers, which lose.
+    """
+    if data.rater is None:
+        return data.comparisons
+    rl, _ = settings(context)
+    models = [context.inputs.pretrained_model, *settings(context)[1].contrast]
+    writers = [context.engine(path) for path in dict.fromkeys(model.path for model in models)]
+    rater = data.rater
+    prefer: Callable[..., Preference] = (
+        rater.prefer_helpful if goal == "helpfulness" else rater.prefer_harmless
+    )
+
+    def work(block: Sequence[PromptRecord]) -> list[Comparison]:
+        pairs = sample_pairs(block, writers, rl.pairs, context.recipe.seed)
+        unlabelled = [pair_as_comparison(pair, goal) for pair in pairs]
+        return [c.labelled(prefer(c.prompt, c.a, c.b), rater.name) for c in unlabelled]
+
+    return context.run.stage_records(
+        f"comparisons_{goal}",
+        inputs=context.made_from(rl.pairs, *writers),
+        record_type=Comparison,
+        items=data.prompts,
+        block_size=context.recipe.block,
+        work=work,
+        progress=context.progress,
+        title=f"Human comparisons for {goal}",
+    )
+
+
+def pair_as_comparison(pair: Pair, goal: Goal) -> Comparison:
+    """A pair of answers, not labelled yet."""
+    return Comparison(
+        id=f"{goal}/{pair.id}",
+        prompt=pair.prompt,
+        a=pair.a,
+        b=pair.b,
+        tags=pair.tags,
+        goal=goal,
+        labeller="",
+        prob_a=None,
+    )
+
+
+def label_metrics(context: Context, arm: Arm, comparisons: Comparisons) -> dict[str, Any] | None:
+    """The account of an arm's AI labels, for ``metrics.json``; None where humans labelled."""
+    if arm.harmlessness not in ("ai", "ai_cot"):
+        return None
+    ai = list(comparisons.harmlessness)
+    labels = account(ai)
+    judged = one_by_principle(ai)
+    agreement = account(judged, _reference(context, judged)).agreement
+    return {
+        "accuracy": agreement and agreement.accuracy,
+        "position_decided": agreement and agreement.decided_by_position,
+        "ece": agreement and agreement.expected_calibration_error,
+        "unreadable": labels.unreadable,
+        "contrast": told_apart(ai, context).model_dump(mode="json"),
+        "account": labels.model_copy(update={"agreement": agreement}).model_dump(mode="json"),
+    }
+
+
+def one_by_principle(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """A comparison for each principle that one was made by, with the readings by it alone.
+
+    What a principle says is right or wrong; a mean over several, of which some are silent, is
+    neither.
+    """
+    return [
+        c.model_copy(update={"id": f"{c.id}/{readings[0].principle}", "readings": readings})
+        for c in comparisons
+        for readings in by_principle(c.readings)
+    ]
+
+
+def _reference(context: Context, ai: Sequence[Comparison]) -> Mapping[str, Preference] | None:
+    """What the judge says by the principles that each comparison was made by."""
+    judge = context.inputs.judge
+    if judge is None:
+        return None
+    principles = {p.id: p for p in context.constitution.principles}
+    return {
+        c.id: judge.prefer_by([principles[c.readings[0].principle]], c.prompt, c.a, c.b) for c in ai
+    }
+
+
+def told_apart(comparisons: Sequence[Comparison], context: Context) -> Contrast:
+    """How many pairs differ in kind, and the warning when few do."""
+    pairs = [
+        Pair(c.id, c.prompt, c.a, c.b, c.tags, "" if c.readings else "not asked")
+        for c in comparisons
+    ]
+    judge = context.inputs.judge
+    return contrast(pairs, None if judge is None else judge.judge)
+
+
+def _contrast(context: Context) -> list[Engine]:
+    _, data = settings(context)
+    return [context.engine(model.path) for model in data.contrast]
+
+
+def _feedback_model(context: Context, asked: FeedbackConfig) -> str:
+    """The pretrained model, or with a chain of thought the helpful one (the paper, s. 4.1)."""
+    rl, _ = settings(context)
+    if asked.cot or rl.feedback_model == "helpful":
+        return context.helpful_model.path
+    return context.inputs.pretrained_model.path
