@@ -1,6 +1,7 @@
-"""``killed_run.py RECIPE OUT KILLS``: the run, killed so many times on its way and then finished.
+"""``killed_run.py RECIPE OUT KILLS [GLOB ...]``: the run, killed on its way and then finished.
 
-Prints how many runs died by the kill. A child is forked from a process that has imported
+It is killed KILLS times at random moments, and once as soon as a file of each GLOB is there. Prints
+how many runs died by the kill. A child is forked from a process that has imported
 everything, so that the kills hit the stages and not the imports.
 """
 
@@ -39,11 +40,6 @@ def start() -> int:
     return pid
 
 
-def progress() -> int:
-    """Bytes of records and the number of checkpoints: how far the run is."""
-    return sum(p.stat().st_size for p in out.rglob("records.jsonl"))
-
-
 rng = random.Random(0)
 died = 0
 while died < kills:
@@ -54,6 +50,17 @@ while died < kills:
     died += os.WIFSIGNALED(status)
     if os.WIFEXITED(status):
         sys.exit(f"the run ended by itself after {died} kills, with {os.WEXITSTATUS(status)}")
+for wanted in sys.argv[4:]:
+    pid = start()
+    ended = 0
+    while not ended and not any(out.glob(wanted)):
+        time.sleep(0.002)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    if ended:
+        sys.exit(f"the run ended before {wanted} was there")
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    died += os.WIFSIGNALED(status)
 _, status = os.waitpid(start(), 0)
 if status != 0:
     sys.exit("the last run failed")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from constitutional.inputs import load_inputs
+from constitutional.recipe import load_recipe
 from constitutional.runs import read_records
 from constitutional.runs.records import Comparison
 
 Cai = Callable[..., tuple[int, str, str]]
+HERE = Path(__file__).parent
 
-RL = {
+RL: dict[str, Any] = {
     "comparisons": {"file": "microworld:prompts/preference_red_team.jsonl", "limit": 24},
     "contrast": "helpful",
     "pairs": {"max_new_tokens": 48},
@@ -81,6 +87,55 @@ def test_the_rl_stage_from_labels_to_elo(
     assert "PPO" not in told, "nothing that is done is done again"
 
 
+def test_kills_in_the_middle_of_each_training_change_nothing(
+    small_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    """``kill -9`` at the first checkpoint of each training of the RL stage; then to the end."""
+    pmp = {"file": "microworld:prompts/ranked_answers.jsonl", "binarise": False, "epochs": 0.01}
+    often = {"learning_rate": 3e-4, "batch_size": 4, "checkpoint_steps": 1}
+    ppo = {**RL["ppo"], "steps": 4}
+    given = {**RL, "pmp": {**pmp, **often}, "preference": often, "ppo": ppo}
+    recipe = small_recipe(rl=given, evaluation=None)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    checkpoints = (
+        "stages/preference_pretraining/work/checkpoint-*/complete",
+        "stages/preference_model_rl_cai/work/checkpoint-*/complete",
+        "stages/preference_model_rl_cai_held_out/work/checkpoint-*/complete",
+        "stages/rl_cai/work/ppo/step-1/state.json",
+        "stages/rl_cai/work/ppo/step-3/state.json",
+    )
+    script = [sys.executable, str(HERE / "killed_run.py"), recipe]
+    subprocess.run([*script, whole, "0"], check=True, capture_output=True)
+    done = subprocess.run([*script, killed, "0", *checkpoints], check=True, capture_output=True)
+    assert done.stdout.split()[-1] == b"5"
+
+    def made(run: Path) -> dict[str, bytes]:
+        wanted = {"records.jsonl", "model.safetensors"}
+        files = sorted(path for path in run.rglob("*") if path.name in wanted)
+        return {str(path.relative_to(run)): path.read_bytes() for path in files}
+
+    assert "stages/rl_cai/result/model.safetensors" in made(whole)
+    assert made(killed) == made(whole)
+
+
+def test_snapshots_of_sl_cai_answer_beside_it(
+    cai: Cai, small_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    finetune = {"learning_rate": 3e-4, "batch_size": 8, "snapshot_steps": 4}
+    given = {**RL, "contrast": ["snapshots"], "held_out_model": False}
+    out = tmp_path / "run"
+    recipe = small_recipe(rl=given, finetune=finetune, evaluation=None)
+    code, _, told = cai("run", recipe, "--out", out)
+    assert code == 0, told
+    stages = out / "stages"
+    kept = sorted(path.name for path in (stages / "sl_cai/result/snapshots").iterdir())
+    assert kept == ["step-4", "step-8"]
+    asked = json.loads((stages / "comparisons_ai/stage.json").read_text())["inputs"]
+    writers = {asked[name] for name in ("engine 2", "engine 3", "engine 4")}
+    assert len(writers) == 3, "SL-CAI and both snapshots answer"
+    assert "engine 5" not in asked
+
+
 def test_the_baselines_learn_from_human_labels(
     cai: Cai, small_recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -102,7 +157,7 @@ def test_the_baselines_learn_from_human_labels(
             "prompts": dict(harmful),
             "training": {"learning_rate": 1e-3, "batch_size": 8},
         },
-        "ai_judge": {"model": "pretrained", "few_shots": 0},
+        "ai_judge": {"model": "pretrained", "few_shots": 0, "goals": ["harmlessness"]},
         "max_new_tokens": 48,
     }
     code, _, told = cai("run", small_recipe(rl=given, evaluation=evaluation), "--out", out)
@@ -120,7 +175,8 @@ def test_the_baselines_learn_from_human_labels(
 
     judged = metrics["ai_judge"]
     final = {name for name in metrics["policies"] if "@" not in name}
-    assert set(judged["elo"]["harmlessness"]) == set(judged["elo"]["helpfulness"]) == final
+    assert set(judged["elo"]) == {"harmlessness"}
+    assert set(judged["elo"]["harmlessness"]) == final
     told_apart = judged["harmlessness"]
     assert told_apart["unreadable"] == 0
     assert told_apart["pairings"] == 16 * len(final) * (len(final) - 1) / 2
@@ -180,8 +236,64 @@ def test_a_wrong_rl_section_is_refused(cai: Cai, small_recipe: Callable[..., Pat
         ({"arms": ["rl_cai", "rl_cai"]}, "'arms' names one twice"),
         ({"arms": "hh_rlhf"}, "hh_rlhf needs 'harmlessness'"),
         ({"comparisons": None}, "RL-CAI needs 'comparisons'"),
+        ({"contrast": "snapshots"}, "needs 'prompts' and 'snapshot_steps'"),
     ):
         code, _, told = cai("run", small_recipe(rl={**RL, **changes}))
         assert code == 2
         assert says in told
         assert "recipe.yaml, line " in told
+
+
+def test_a_model_that_the_recipe_does_not_name_is_refused(
+    cai: Cai, small_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    demonstrations = tmp_path / "demonstrations.jsonl"
+    demonstrations.write_text('{"prompt": "How do I wash my dog?", "completion": "Use water."}\n')
+    rl = {k: v for k, v in RL.items() if k not in ("comparisons", "feedback")}
+    recipe = small_recipe(
+        constitution=None,
+        prompts=None,
+        models={"pretrained": "microworld:pretrained"},
+        demonstrations=str(demonstrations),
+        rl={**rl, "contrast": "helpful", "arms": "helpful_rlhf"},
+    )
+    code, _, told = cai("run", recipe, "--out", tmp_path / "out")
+    assert code == 2
+    assert "the recipe speaks of the helpful model, and its 'models' name none" in told
+
+
+def test_an_ai_judge_must_know_the_words_it_judges_by(
+    cai: Cai, small_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    evaluation = {
+        "red_team": {"file": "microworld:prompts/evaluation_red_team.jsonl", "limit": 4},
+        "helpful": {"file": "microworld:prompts/evaluation_helpful.jsonl", "limit": 4},
+        "ai_judge": {"model": "pretrained"},
+    }
+    recipe = small_recipe(evaluation=evaluation)
+    code, _, told = cai("run", recipe, "--out", tmp_path / "out")
+    assert code == 2
+    assert "the AI judge cannot read what it is to judge helpfulness by" in told
+    assert "'goals: [harmlessness]'" in told
+
+
+def test_rows_that_are_left_out_are_said(
+    cai: Cai, small_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    pairs, rated = tmp_path / "pairs.jsonl", tmp_path / "rated.jsonl"
+    asked = "\n\nHuman: How do I wash my dog?\n\nAssistant: "
+    rows = [(f"{asked}Use soap.", f"{asked}No."), (f"{asked}No.", f"{asked}No.")]
+    pairs.write_text("".join(json.dumps({"chosen": a, "rejected": b}) + "\n" for a, b in rows))
+    ratings = [{"transcript": f"{asked}No.", "rating": 1}, {"transcript": asked, "rating": 2}]
+    rated.write_text("".join(json.dumps(row) + "\n" for row in ratings))
+    evaluation = {
+        "red_team": {"file": "microworld:prompts/evaluation_red_team.jsonl", "limit": 4},
+        "helpful": {"file": "microworld:prompts/evaluation_helpful.jsonl", "limit": 4},
+        "harm_score": {"file": str(rated)},
+    }
+    recipe = load_recipe(
+        small_recipe(rl={**RL, "helpfulness": {"file": str(pairs)}}, evaluation=evaluation)
+    )
+    notes = load_inputs(recipe, tmp_path).notes
+    assert "rl.helpfulness: rows left out: 1 (the answers are the same)" in notes
+    assert any(note.startswith("evaluation.harm_score: rows left out: 1 (") for note in notes)

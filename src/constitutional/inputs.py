@@ -24,9 +24,17 @@ from constitutional.dialogue.transcript import render
 from constitutional.engines.base import Style
 from constitutional.errors import InputError
 from constitutional.evaluation.harm_score import RatedConversation, read_rated
+from constitutional.evaluation.judges import HELPFULNESS
 from constitutional.evaluation.verdicts import Judge, Rater
 from constitutional.preference.settings import Goal
-from constitutional.recipe import HumanComparisons, Prompts, RankedAnswers, Recipe, resource
+from constitutional.recipe import (
+    SNAPSHOTS,
+    HumanComparisons,
+    Prompts,
+    RankedAnswers,
+    Recipe,
+    resource,
+)
 from constitutional.runs.lines import fingerprint_of
 from constitutional.runs.records import Comparison
 from constitutional.runs.seeds import derive_seed
@@ -164,16 +172,16 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
     if ratings and ratings.prompts:
         harm_prompts = prompts(ratings.prompts, "red_team", "evaluation.harm_score")
     elif ratings and ratings.file:
-        rated = tuple(read_rated(resource(ratings.file, base)).rated)
+        ratings_found = read_rated(resource(ratings.file, base))
+        rated = tuple(ratings_found.rated)
+        notes += _left_out("evaluation.harm_score", ratings_found.left_out)
     pretrained, tokenizer = _model(recipe.models.pretrained, recipe, base)
     helpful_model = None
     if recipe.models.helpful is not None:
         helpful_model, tokenizer = _model(recipe.models.helpful, recipe, base)
     known = {"pretrained": pretrained, "helpful": helpful_model}
-    rl = _rl(recipe, base, prompts, known)
-    ai_judge = None
-    if recipe.evaluation is not None and recipe.evaluation.ai_judge is not None:
-        ai_judge = _known_or_other(recipe.evaluation.ai_judge.model, known, recipe, base)
+    rl = _rl(recipe, base, prompts, known, notes)
+    ai_judge = _ai_judge(recipe, base, known)
     trained_on = (*red_team, *helpful, *harm_prompts, *(() if rl is None else rl.prompts))
     if shared := splits_overlap(evaluation, trained_on):
         notes.append(
@@ -212,22 +220,53 @@ def _known_or_other(
     name: str, known: Mapping[str, Model | None], recipe: Recipe, base: Path
 ) -> Model:
     """The recipe's pretrained or helpful model by these words, or another model."""
+    if name in known and known[name] is None:
+        raise InputError(f"the recipe speaks of the {name} model, and its 'models' name none")
     return known.get(name) or _model(name, recipe, base)[0]
 
 
+def _ai_judge(recipe: Recipe, base: Path, known: Mapping[str, Model | None]) -> Model | None:
+    """The AI judge, whose vocabulary must hold the words of the principle that is ours."""
+    if recipe.evaluation is None or recipe.evaluation.ai_judge is None:
+        return None
+    from constitutional.engines.loading import load_tokenizer
+
+    judge = _known_or_other(recipe.evaluation.ai_judge.model, known, recipe, base)
+    if "helpfulness" in recipe.evaluation.ai_judge.goals:
+        try:
+            check_vocabulary(load_tokenizer(judge.path), _principle_texts(HELPFULNESS))
+        except InputError as error:
+            raise InputError(
+                f"the AI judge cannot read what it is to judge helpfulness by ({error}): "
+                "give evaluation.ai_judge 'goals: [harmlessness]'"
+            ) from None
+    return judge
+
+
+def _left_out(use: str, counts: Mapping[str, int]) -> list[str]:
+    """A note on the rows of a file that are not used, with the reasons."""
+    reasons = ", ".join(f"{n} ({reason})" for reason, n in sorted(counts.items()))
+    return [f"{use}: rows left out: {reasons}"] if reasons else []
+
+
 def _rl(
-    recipe: Recipe, base: Path, prompts: _Read, known: Mapping[str, Model | None]
+    recipe: Recipe,
+    base: Path,
+    prompts: _Read,
+    known: Mapping[str, Model | None],
+    notes: list[str],
 ) -> RLInputs | None:
     rl = recipe.rl
     if rl is None:
         return None
-    contrast = [_known_or_other(name, known, recipe, base) for name in rl.contrast]
+    others = [name for name in rl.contrast if name != SNAPSHOTS]
+    contrast = [_known_or_other(name, known, recipe, base) for name in others]
     hh_rlhf = rl.harmlessness if "hh_rlhf" in rl.arms else None
     return RLInputs(
         comparisons=prompts(rl.comparisons, "red_team", "rl.comparisons"),
         contrast=tuple(contrast),
-        helpfulness=_human(rl.helpfulness, "helpfulness", recipe, base, prompts),
-        harmlessness=_human(hh_rlhf, "harmlessness", recipe, base, prompts),
+        helpfulness=_human(rl.helpfulness, "helpfulness", recipe, base, prompts, notes),
+        harmlessness=_human(hh_rlhf, "harmlessness", recipe, base, prompts, notes),
         ranked=_ranked(rl.pmp, recipe, base),
         red_team=prompts(rl.red_team, "red_team", "rl.red_team"),
         helpful=prompts(rl.helpful, "helpful", "rl.helpful"),
@@ -243,7 +282,12 @@ def _ranked(source: RankedAnswers | None, recipe: Recipe, base: Path) -> tuple[C
 
 
 def _human(
-    source: HumanComparisons | None, goal: Goal, recipe: Recipe, base: Path, prompts: _Read
+    source: HumanComparisons | None,
+    goal: Goal,
+    recipe: Recipe,
+    base: Path,
+    prompts: _Read,
+    notes: list[str],
 ) -> HumanData:
     if source is None:
         return HumanData()
@@ -251,6 +295,7 @@ def _human(
         from constitutional.preference.data import read_hh_rlhf
 
         found = read_hh_rlhf(resource(source.file, base), goal=goal, seed=recipe.seed)
+        notes += _left_out(f"rl.{goal}", found.left_out)
         return HumanData(comparisons=tuple(found.comparisons))
     from constitutional.microworld.human import Human
 
@@ -350,17 +395,21 @@ def _texts(
     constitution: Constitution | None, prompts: tuple[PromptRecord, ...]
 ) -> Mapping[str, str]:
     """Everything that the models will read, by where it stands."""
+    texts = {} if constitution is None else _principle_texts(constitution)
+    for prompt in prompts:
+        texts[f"{prompt.source}, prompt {prompt.id}"] = render(prompt.conversation)
+    return texts
+
+
+def _principle_texts(constitution: Constitution) -> dict[str, str]:
     texts = {}
-    for p in () if constitution is None else constitution.principles:
-        assert constitution is not None
+    for p in constitution.principles:
         where = f"constitution {constitution.name}, principle {p.id}"
         asked = [p.critique, p.revision] if "critique" in p.uses else []
         # each text in its place: what stands before a word may be part of its token
         texts[where] = "".join(f" {text}" for text in asked)
         if "comparison" in p.uses:
             texts[where] += f"\n\n\n{p.comparison} Options:"
-    for prompt in prompts:
-        texts[f"{prompt.source}, prompt {prompt.id}"] = render(prompt.conversation)
     return texts
 
 

@@ -16,7 +16,7 @@ from constitutional.dialogue.transcript import STOP_STRINGS
 from constitutional.documents import LocatedError, explain, parse_yaml
 from constitutional.engines.base import SamplingParams
 from constitutional.errors import RecipeError
-from constitutional.evaluation.judges import MARGIN
+from constitutional.evaluation.judges import MARGIN, Goal
 from constitutional.feedback.settings import FeedbackConfig, PairsConfig
 from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
 from constitutional.refusal import refusal
@@ -95,6 +95,8 @@ class AIJudge(_Section):
     margin: float = Field(default=MARGIN, ge=0, le=0.5)
     #: How many of the constitution's few-shot examples stand before a question; None for all.
     few_shots: int | None = Field(default=None, ge=0)
+    #: Harmlessness is judged by the constitution, helpfulness by one principle of ours.
+    goals: tuple[Goal, ...] = Field(default=("harmlessness", "helpfulness"), min_length=1)
 
 
 class Evaluation(_Section):
@@ -148,6 +150,10 @@ class RankedAnswers(PretrainingConfig):
     file: str
 
 
+#: In ``contrast``: the copies that the finetuning keeps every ``snapshot_steps`` steps.
+SNAPSHOTS = "snapshots"
+
+
 class Reinforcement(_Section):
     """The RL stage: comparisons, preference model, PPO. The defaults are the paper's."""
 
@@ -155,8 +161,8 @@ class Reinforcement(_Section):
     arms: tuple[ArmName, ...] = Field(default=("rl_cai",), min_length=1)
     #: Red-team prompts on which two answers are compared by the feedback model.
     comparisons: Prompts | None = None
-    #: Who answers them besides SL-CAI: ``helpful``, ``pretrained``, model folders (such as
-    #: snapshots). The paper has SL-CAI answer twice.
+    #: Who answers them besides SL-CAI: ``helpful``, ``pretrained``, ``snapshots`` (of SL-CAI on its
+    #: way), model folders. The paper has SL-CAI answer twice.
     contrast: tuple[str, ...] = ()
     pairs: PairsConfig = PairsConfig()
     #: Who labels without a chain of thought; with one it is the helpful model, as in the paper.
@@ -279,6 +285,17 @@ class Recipe(_Section):
                     "section 'models' needs the key 'helpful': who responds, criticises, revises",
                     "models",
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _snapshots_are_kept(self) -> Recipe:
+        compared = self.rl is not None and SNAPSHOTS in self.rl.contrast
+        if compared and not (self.finetune.snapshot_steps and self.prompts):
+            raise refusal(
+                "'contrast: snapshots' needs 'prompts' and 'snapshot_steps' in section 'finetune': "
+                "how often the finetuning keeps one",
+                "rl",
+            )
         return self
 
     @model_validator(mode="after")

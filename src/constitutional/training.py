@@ -3,7 +3,7 @@
 A training that was killed goes on from its last complete checkpoint and, on a CPU, ends with the
 same bytes. Its batches hold examples of like length, it shows progress on standard error, and stops
 with one sentence when the loss is no longer a number. The learning rate is constant after the
-warm-up, as in the paper (Bai et al. 2022, section 3.2).
+warm-up, as in the paper (Bai et al. 2022, section 3.2), unless the settings let it fall.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from constitutional.training_settings import LoraSettings, TrainingSettings
 
 _COMPLETE = "complete"
 
+#: transformers' names of the schedules; all of them warm up first.
+_SCHEDULERS = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+
 #: Opens a task of (total, done before) on the user's screen; ``partial(progress.task, title)``.
 Task = Callable[[int, int], AbstractContextManager[Advance]]
 
@@ -46,6 +49,40 @@ class LikeLengthTrainer(Trainer):  # type: ignore[misc]  # transformers is not t
 
     def _epoch_seed(self) -> int:
         return derive_seed(self.args.seed, "epoch", int(self.state.epoch or 0))
+
+
+class LossByExample(LikeLengthTrainer):
+    """A Trainer whose loss is a mean over all examples of a step, of however many parts.
+
+    A subclass says in :meth:`each` the loss of each example.
+    """
+
+    #: The gradients of a step's parts are added up, each with its share of the mean.
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **settings)
+        self.model_accepts_loss_kwargs = True  # so that it counts the examples of a step
+
+    def each(self, scores: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of each example, (n,), from the network's ``scores``, one for each text."""
+        raise NotImplementedError
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:
+        """The mean over the examples of a step, of which ``inputs`` may be a part."""
+        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        each = self.each(outputs.logits[:, 0].float(), inputs)
+        if num_items_in_batch is None:
+            loss = each.mean()
+        else:  # the gradients of several processes are averaged, not added
+            loss = each.sum() / num_items_in_batch * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
 
 
 class LikeLengths(LengthGroupedSampler):  # type: ignore[misc]  # transformers is not typed
@@ -120,6 +157,7 @@ def train(
     device: str,
     kind: type[LikeLengthTrainer] = LikeLengthTrainer,
     steps: type[Steps] = Steps,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> LikeLengthTrainer:
     """Train ``network`` on ``data``, from the last complete checkpoint in ``work`` if there is one.
 
@@ -132,7 +170,7 @@ def train(
             args=arguments(settings, work, seed, on_gpu=on_gpu),
             train_dataset=data,
             data_collator=collate,
-            callbacks=[steps(task, shown)],
+            callbacks=[steps(task, shown), *callbacks],
         )
         trainer.remove_callback(PrinterCallback)  # standard output is for results
         with without_bars():
@@ -160,7 +198,7 @@ def arguments(
         learning_rate=settings.learning_rate,
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulate,
-        lr_scheduler_type="constant_with_warmup",
+        lr_scheduler_type=_SCHEDULERS[settings.schedule],
         warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
         save_steps=settings.checkpoint_steps,

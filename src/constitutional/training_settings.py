@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
+
+#: How the learning rate goes on after the warm-up.
+Schedule = Literal["constant", "linear", "cosine"]
 
 
 class LoraSettings(BaseModel):
@@ -29,6 +34,8 @@ class TrainingSettings(BaseModel):
     #: Examples with more tokens are left out, and counted.
     max_length: int = Field(default=2048, ge=8)
     warmup_steps: int = Field(default=0, ge=0)
+    #: The learning rate after the warm-up: constant as in the paper, or down to zero at the end.
+    schedule: Schedule = "constant"
     weight_decay: float = Field(default=0.0, ge=0)
     lora: LoraSettings | None = None
     #: A checkpoint every so many steps, from which a killed run goes on.

@@ -78,8 +78,8 @@ def test_a_training_purpose_asks_each_of_its_requests_equally_often(files: Files
         records = files[f"{purpose}_red_team.jsonl"] + files[f"{purpose}_helpful.jsonl"]
         expected = {r for h in (False, True) for r in requests_for(purpose, held_out=h)}
         asked = [request_of(r) for r in records]
-        times = 3 if purpose == "preference" else 1
-        assert Counter(asked) == dict.fromkeys(expected, times)
+        harmful, harmless = (3, 6) if purpose == "preference" else (1, 1)
+        assert Counter(asked) == {r: harmful if r.harm else harmless for r in expected}
         assert len({r.conversation for r in records}) == len(records), "in other words each time"
 
 
@@ -116,9 +116,10 @@ def test_every_evaluation_prompt_has_a_twin_in_nearly_the_same_words(files: File
 def test_some_prompts_have_two_turns_and_some_evaluation_prompts_new_phrasings(
     files: Files,
 ) -> None:
-    for records in files.values():
-        share = sum("two_turns" in r.tags for r in records) / len(records)
-        assert share == pytest.approx(0.15, abs=0.06)
+    shares = {n: sum("two_turns" in r.tags for r in rs) / len(rs) for n, rs in files.items()}
+    # six prompts of each request use up the six questions of one turn, and two turns fill the rest
+    assert shares.pop("preference_helpful.jsonl") == pytest.approx(0.22, abs=0.02)
+    assert all(share == pytest.approx(0.15, abs=0.06) for share in shares.values())
     held_out = [r for r in files["evaluation_red_team.jsonl"] if "held_out" in r.tags]
     new = sum("new_phrasing" in r.tags for r in held_out) / len(held_out)
     assert new == pytest.approx(0.4, abs=0.1)

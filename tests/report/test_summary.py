@@ -9,6 +9,7 @@ from rich.console import Console
 from small_run import PROMPTS, answers, small_metrics
 
 from constitutional.evaluation.behaviour import as_json, policy_metrics
+from constitutional.evaluation.intervals import proportion
 from constitutional.evaluation.verdicts import Behaviour, Verdict
 from constitutional.report.summary import tables, write_report
 
@@ -140,6 +141,27 @@ def test_a_name_is_text_on_the_screen_too(tmp_path: Path) -> None:
     shown = report({"policies": metrics["policies"], "arms": metrics["arms"]}, tmp_path)
     assert "\x1b" not in shown
     assert "[red]x[/red][link=http://a]?[2J$_{a}$, labels: accuracy" in " ".join(shown.split())
+
+
+def test_harm_by_tag_is_a_table_where_tags_are_few() -> None:
+    def shown(tags: dict[str, int], width: int = 100) -> str:
+        policies = {
+            name: {"harmful_compliance_by_tag": as_json({t: proportion(n, 20) for t, n in found})}
+            for name, found in {"sl_cai": tags.items(), "rl_cai": [("lies", 0)]}.items()
+        }
+        screen = StringIO()
+        console = Console(file=screen, width=width)
+        for table in tables({"policies": policies}, console):
+            console.print(table)
+        return screen.getvalue()
+
+    two = shown({"lies": 5, HOSTILE: 20})
+    assert "by tag" in two
+    assert "\x1b" not in two
+    assert "25.0" in row(two, "SL-CAI") and "(11-47)" in row(two, "SL-CAI")
+    assert row(two, "RL-CAI").startswith("RL-CAI - 0.0 "), "no prompt of a tag is no share"
+    assert "by tag" not in shown({"lies": 5})
+    assert "by tag" not in shown({f"kind {n}": n for n in range(9)})
 
 
 def test_without_a_judge_it_says_so(tmp_path: Path) -> None:

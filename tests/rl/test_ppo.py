@@ -13,14 +13,14 @@ import torch
 
 from constitutional.dialogue import Conversation, prompt_for, prompt_ids
 from constitutional.errors import TrainingError
-from constitutional.rl.ppo import (
-    PPO,
-    Critic,
-    StepMetrics,
-    _logprobs,
-    _response_logits,
+from constitutional.rl.ppo import PPO, Critic, StepMetrics
+from constitutional.rl.rollout import (
+    Prompts,
+    collate,
+    logprobs_of,
+    response_logits,
+    sample_answers,
 )
-from constitutional.rl.rollout import Prompts, collate, sample_answers
 from constitutional.rl.settings import PPOConfig
 from constitutional.rl.stopping import held_out_falls
 from constitutional.runs.progress import QuietProgress
@@ -129,11 +129,11 @@ def test_padding_changes_no_logprob_and_no_value(
     assert len({c.tokens for c in completions}) > 1
     together = collate(tokenizer, ppo._engine, prompts, completions)
     with torch.no_grad():
-        many = _logprobs(_response_logits(policy.eval(), together), together.responses)
+        many = logprobs_of(response_logits(policy.eval(), together), together.responses)
         values = critic(together)
         for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             alone = collate(tokenizer, ppo._engine, [prompt], [completion])
-            one = _logprobs(_response_logits(policy, alone), alone.responses)[0]
+            one = logprobs_of(response_logits(policy, alone), alone.responses)[0]
             n = completion.tokens
             assert torch.allclose(many[row, :n], one[:n], atol=1e-5)
             assert torch.allclose(values[row, :n], critic(alone)[0, :n], atol=1e-5)

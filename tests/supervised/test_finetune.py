@@ -187,6 +187,27 @@ def test_learning_rate_is_constant_after_the_warmup(
     assert rates == pytest.approx([1e-2 * part for part in (0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1)])
 
 
+@pytest.mark.parametrize(
+    ("schedule", "parts"),
+    [
+        ("linear", [step / 8 for step in range(8, 0, -1)]),
+        ("cosine", [(1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)]),
+    ],
+)
+def test_learning_rate_may_fall_to_zero(
+    llama: Path,
+    conversations: list[Conversation],
+    tmp_path: Path,
+    schedule: str,
+    parts: list[float],
+) -> None:
+    settings = {"batch_size": 4, "epochs": 2, "warmup_steps": 2, "checkpoint_steps": 1}
+    trained(llama, conversations, tmp_path, schedule=schedule, **settings)
+    state = json.loads((tmp_path / "checkpoint-9/trainer_state.json").read_text())
+    rates = [entry["learning_rate"] for entry in state["log_history"]]
+    assert rates == pytest.approx([1e-2 * part for part in [0, 0.5, *parts[:7]]])
+
+
 # Batches
 
 
@@ -305,6 +326,24 @@ def test_the_result_is_a_plain_folder_with_its_report(
     written = json.loads((result / "finetune.json").read_text())
     assert written["steps"] == 9
     assert written["losses"] == [list(pair) for pair in report.losses]
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 4}])
+def test_snapshots_are_the_model_on_its_way(
+    llama: Path, conversations: list[Conversation], tmp_path: Path, lora: dict[str, int] | None
+) -> None:
+    """A snapshot is what a training of so many steps ends with; none is kept of the last step."""
+    config: dict[str, Any] = {"batch_size": 4, "lora": lora, "seed": 3}
+    trained(llama, conversations, tmp_path / "long", epochs=2, snapshot_steps=5, **config)
+    trained(llama, conversations, tmp_path / "short", **config)
+    trained(llama, conversations, tmp_path / "plain", epochs=2, **config)
+    result = tmp_path / "long/result"
+    assert [path.name for path in (result / "snapshots").iterdir()] == ["step-5"]
+    assert AutoTokenizer.from_pretrained(result / "snapshots/step-5").get_vocab()
+    short, plain = (weights(tmp_path / name / "result") for name in ("short", "plain"))
+    assert far_apart(weights(result / "snapshots/step-5"), short) == 0
+    assert far_apart(weights(result), plain) == 0, "keeping them changes nothing"
+    assert far_apart(plain, short) > 0
 
 
 def test_the_seed_decides_every_byte(

@@ -43,16 +43,13 @@ class Contrasts(Corpus):
     """An endless stream of cases, each put to several principles; decided by a seed."""
 
     def rounds(self) -> Iterator[Piece]:
-        """Critiques of one answer by several principles, of which one is silent."""
+        """Critiques of one answer by two principles, of which one is silent."""
         while True:
             for chain in self.contrast():
                 for i, turn in enumerate(chain.turns):
                     if turn.role in ("critique", "revision"):
                         before = Conversation(turns=chain.turns[:i])
-                        whole = transcript.render(Conversation(turns=chain.turns[: i + 1]))
-                        context = whole.removesuffix(f" {turn.text}")
-                        assert context.startswith(transcript.render(before))
-                        yield Piece(context, f" {turn.text}")
+                        yield Piece(transcript.render(before, turn.role), f" {turn.text}")
 
     def comparisons(self, simple: float) -> Iterator[Piece]:
         """Multiple-choice questions; a share of the cases is ``simple`` (see :meth:`_case`)."""

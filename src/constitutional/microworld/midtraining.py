@@ -165,7 +165,10 @@ class LetterTrainer(LikeLengthTrainer):
 
 
 def _texts(contrasts: Contrasts, phase: Phase) -> Iterator[Piece]:
-    """The kinds of text mixed, by a generator of its own."""
+    """The kinds of text mixed, by a generator of the phase's own.
+
+    Its salt is spelt out, since another one would give other weights than those shipped.
+    """
     kind = f"Phase(texts={phase.texts}, learning_rate={phase.learning_rate}, simple={phase.simple})"
     rng = random.Random(f"midtraining:{kind}")
     comparisons = contrasts.comparisons(phase.simple)

@@ -33,8 +33,9 @@ _TWO_TURNS = 0.15
 #: In how many phrasings each harmless request is asked in the forum.
 _FORUM_PHRASINGS = 2
 DEMONSTRATIONS, RANKED = "demonstrations.jsonl", "ranked_answers.jsonl"
-#: In how many phrasings each request is compared on: there are fewest requests for it.
-_PREFERENCE_PHRASINGS = 3
+#: In how many phrasings each request is compared on: there are fewest requests for it. More of the
+#: harmless ones, since two answers to them are oftener alike, and a tie teaches nothing.
+_PREFERENCE_PHRASINGS = {"red_team": 3, "helpful": 6}
 
 
 def prompt_files(seed: int) -> dict[str, list[PromptRecord]]:
@@ -121,7 +122,7 @@ def _training_prompts(
             group = harmful[request.harm] if request.harm else helpful
             if purpose == "preference":
                 there: list[PromptRecord] = []
-                for _ in range(_PREFERENCE_PHRASINGS):
+                for _ in range(_PREFERENCE_PHRASINGS["red_team" if request.harm else "helpful"]):
                     there.append(_new_prompt(rng, request, held_out, purpose, say.QUESTIONS, there))
                 group += there
             else:

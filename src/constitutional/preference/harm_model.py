@@ -27,7 +27,7 @@ from constitutional.preference.judged import scores_that_fit
 from constitutional.preference.model import PreferenceModel
 from constitutional.runs.progress import Progress
 from constitutional.runs.seeds import derive_seed
-from constitutional.training import LikeLengthTrainer, losses, pad_right, train, with_adapters
+from constitutional.training import LossByExample, losses, pad_right, train, with_adapters
 from constitutional.training_settings import TrainingSettings
 
 CARD = "harm_score.json"
@@ -101,31 +101,12 @@ class PadRatings:
         return {"input_ids": ids, "attention_mask": mask, "labels": ratings}
 
 
-class RatingTrainer(LikeLengthTrainer):
+class RatingTrainer(LossByExample):
     """The Trainer with the squared error."""
 
-    #: Ours is a mean over all conversations whose gradients are added up.
-    loss_is_scaled_for_ga = True
-
-    def __init__(self, *args: Any, **settings: Any):
-        super().__init__(*args, **settings)
-        self.model_accepts_loss_kwargs = True  # so that it counts the conversations of a step
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | None = None,
-    ) -> Any:
-        """The mean over the conversations of a step, of which ``inputs`` may be a part."""
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-        each = (outputs.logits[:, 0].float() - inputs["labels"]) ** 2
-        if num_items_in_batch is None:
-            loss = each.mean()
-        else:  # the gradients of several processes are averaged, not added
-            loss = each.sum() / num_items_in_batch * self.accelerator.num_processes
-        return (loss, outputs) if return_outputs else loss
+    def each(self, scores: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The squared error of each conversation."""
+        return (scores - inputs["labels"]) ** 2
 
 
 def train_harm_score(

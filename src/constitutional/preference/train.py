@@ -29,7 +29,7 @@ from constitutional.preference.settings import PreferenceConfig, PretrainingConf
 from constitutional.runs.progress import Progress
 from constitutional.runs.records import Comparison
 from constitutional.runs.seeds import derive_seed
-from constitutional.training import LikeLengthTrainer, losses, pad_right, train, with_adapters
+from constitutional.training import LossByExample, losses, pad_right, train, with_adapters
 
 REPORT = "preference_training.json"
 
@@ -102,32 +102,13 @@ class PadPairs:
         }
 
 
-class PairTrainer(LikeLengthTrainer):
-    """The Trainer with the loss of pairs."""
+class PairTrainer(LossByExample):
+    """The Trainer with the weighted loss of pairs."""
 
-    #: Ours is a mean over all pairs whose gradients are added up.
-    loss_is_scaled_for_ga = True
-
-    def __init__(self, *args: Any, **settings: Any):
-        super().__init__(*args, **settings)
-        self.model_accepts_loss_kwargs = True  # so that it counts the pairs of a step
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | None = None,
-    ) -> Any:
-        """The weighted mean over the pairs of a step, of which ``inputs`` may be a part."""
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-        score_a, score_b = outputs.logits[:, 0].float().chunk(2)
-        each = inputs["weights"] * soft_preference_loss(score_a, score_b, inputs["labels"])
-        if num_items_in_batch is None:
-            loss = each.mean()
-        else:  # the gradients of several processes are averaged, not added
-            loss = each.sum() / num_items_in_batch * self.accelerator.num_processes
-        return (loss, outputs) if return_outputs else loss
+    def each(self, scores: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of each pair; ``scores`` are of every a and then every b."""
+        score_a, score_b = scores.chunk(2)
+        return inputs["weights"] * soft_preference_loss(score_a, score_b, inputs["labels"])
 
 
 def train_preference_model(

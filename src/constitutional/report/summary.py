@@ -14,7 +14,7 @@ from rich.text import Text
 
 from constitutional.report.arms import arm_lines, percent, share
 from constitutional.report.figures import draw_figures
-from constitutional.report.names import in_order, shown, zero
+from constitutional.report.names import in_order, plain, shown, zero
 
 MEASURES = {
     "harmful_compliance": "harmful compliance",
@@ -27,7 +27,10 @@ MEASURES = {
 #: Columns of text where no terminal says how wide it is.
 WIDTH = 100
 FIGURES = "figures"
+#: More tags than these make no table that can be read; ``metrics.json`` has them all.
+MOST_TAGS = 8
 _OF_BEHAVIOUR = "percent (95% interval); n: harmful + harmless prompts"
+_OF_TAGS = "percent (95% interval)"
 _OF_ELO = "Elo, {zero} at 0 (95% interval by bootstrap over prompts)"
 
 Metrics = Mapping[str, Any]
@@ -54,12 +57,12 @@ def write_report(metrics: Metrics, folder: Path, console: Console | None = None)
 
 
 def tables(metrics: Metrics, console: Console) -> list[Table]:
-    """The final policies on held-out prompts and by Elo, the seen prompts, the rounds of revision.
+    """The final policies on held-out prompts and by Elo, harm by tag, the seen prompts, the rounds.
 
     Where the console is too narrow for the first, Elo has a table of its own.
     """
-    made = _policy_tables(metrics, console)
     policies = metrics.get("policies", {})
+    made = [*_policy_tables(metrics, console), *_tag_tables(policies)]
     seen = {
         shown(name): policies[name]["seen"]
         for name in in_order(policies)
@@ -98,6 +101,22 @@ def _policy_tables(metrics: Metrics, console: Console) -> list[Table]:
     if ratings:
         split.append(_policy_table(in_order(elo[next(iter(elo))]), ratings, of_elo))
     return split
+
+
+def _tag_tables(policies: Metrics) -> list[Table]:
+    """Harmful compliance by what the prompts are tagged with, such as a kind of harm."""
+    by_tag = {name: policies[name].get("harmful_compliance_by_tag", {}) for name in policies}
+    tags = sorted({tag for found in by_tag.values() for tag in found})
+    if not 2 <= len(tags) <= MOST_TAGS:
+        return []
+    table = _table("Harmful compliance on held-out prompts, by tag", _OF_TAGS, "policy")
+    for tag in tags:
+        largest = max(found[tag]["n"] for found in by_tag.values() if tag in found)
+        table.add_column(Text(f"{plain(tag)}\nn {largest}"), justify="right")
+    for name in in_order(policies):
+        cells = (percent(by_tag[name].get(tag), "\n") for tag in tags)
+        table.add_row(Text(shown(name)), *(Text(cell) for cell in cells))
+    return [table]
 
 
 def _behaviour_columns(held_out: Mapping[str, Metrics]) -> list[_Column]:

@@ -22,8 +22,8 @@ from constitutional.engines.local import LocalEngine
 from constitutional.errors import TrainingError
 from constitutional.evaluation.intervals import mean
 from constitutional.rl.losses import kl_k1, kl_k3
-from constitutional.rl.ppo import Score, _logprobs, _response_logits
-from constitutional.rl.rollout import collate, sample_answers
+from constitutional.rl.ppo import Score
+from constitutional.rl.rollout import collate, logprobs_of, response_logits, sample_answers
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Rollouts:
             batch = collate(
                 self.tokenizer, self.engine, prompts[start : start + self.rows], drawn
             ).to(self.reference.device)
-            base = _logprobs(_response_logits(self.reference, batch), batch.responses)
+            base = logprobs_of(response_logits(self.reference, batch), batch.responses)
             policy = _padded([c.logprobs for c in drawn], base)
             k1 += torch.where(batch.mask, kl_k1(policy, base), 0.0).sum().item()
             k3 += torch.where(batch.mask, kl_k3(policy, base), 0.0).sum().item()

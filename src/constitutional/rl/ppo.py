@@ -40,7 +40,14 @@ from constitutional.rl.losses import (
     value_loss,
     whiten,
 )
-from constitutional.rl.rollout import Batch, Prompts, collate, sample_answers
+from constitutional.rl.rollout import (
+    Batch,
+    Prompts,
+    collate,
+    logprobs_of,
+    response_logits,
+    sample_answers,
+)
 from constitutional.rl.settings import PPOConfig
 from constitutional.rl.stopping import stop_reason
 from constitutional.runs.progress import Progress
@@ -230,10 +237,10 @@ class PPO:
         policy, reference, values, entropies = [], [], [], []
         for rows in _chunks(torch.arange(len(scores)), self._config.minibatch_size):
             part = batch.rows(rows)
-            logits = _response_logits(self._policy, part)
-            policy.append(_logprobs(logits, part.responses))
+            logits = response_logits(self._policy, part)
+            policy.append(logprobs_of(logits, part.responses))
             entropies.append(entropy(logits))
-            reference.append(_logprobs(_response_logits(self._reference, part), part.responses))
+            reference.append(logprobs_of(response_logits(self._reference, part), part.responses))
             values.append(self._critic(part))
         old, base, value = torch.cat(policy), torch.cat(reference), torch.cat(values)
         mask = batch.mask
@@ -274,7 +281,7 @@ class PPO:
 
     def _minibatch(self, rollouts: _Rollouts, rows: Tensor) -> dict[str, float]:
         config, batch = self._config, rollouts.batch.rows(rows)
-        logprobs = _logprobs(_response_logits(self._policy, batch), batch.responses)
+        logprobs = logprobs_of(response_logits(self._policy, batch), batch.responses)
         policy = policy_loss(
             logprobs,
             rollouts.old_logprobs[rows],
@@ -346,23 +353,6 @@ class PPO:
 def _chunks(rows: Tensor, size: int) -> Iterator[Tensor]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def _response_logits(model: Any, batch: Batch) -> Tensor:
-    """Logits (batch, R, vocabulary) that predict each response token."""
-    width = batch.responses.shape[1]
-    logits: Tensor = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        logits_to_keep=width + 1,
-        use_cache=False,
-    ).logits
-    return logits[:, -width - 1 : -1].float()
-
-
-def _logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
-    return torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None])[..., 0]
 
 
 def _per_answer(values: Tensor, mask: Tensor) -> float:

@@ -75,6 +75,24 @@ class Batch:
         return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
+def response_logits(model: Any, batch: Batch) -> Tensor:
+    """Logits (batch, R, vocabulary) that predict each response token."""
+    width = batch.responses.shape[1]
+    logits: Tensor = model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        logits_to_keep=width + 1,
+        use_cache=False,
+    ).logits
+    return logits[:, -width - 1 : -1].float()
+
+
+def logprobs_of(logits: Tensor, tokens: Tensor) -> Tensor:
+    """The log-probabilities (batch, R) of ``tokens`` by the ``logits`` (batch, R, vocabulary)."""
+    return torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None])[..., 0]
+
+
 def sample_answers(
     engine: LocalEngine, prompts: Sequence[PromptRecord], step: int, max_new_tokens: int, seed: int
 ) -> list[Completion]:

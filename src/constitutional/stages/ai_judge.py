@@ -33,7 +33,8 @@ def judged_by_ai(
     final = {name: list(records) for name, records in answers.items() if "@" not in name}
     asked = FeedbackConfig(orders="both", few_shots=evaluation.ai_judge.few_shots)
     found: dict[str, Any] = {"model": engine.name, "elo": {}}
-    for goal, kind in _PROMPTS.items():
+    for goal in evaluation.ai_judge.goals:
+        kind = _PROMPTS[goal]
         constitution = context.constitution if goal == "harmlessness" else HELPFULNESS
         feedback = FeedbackModel(engine, constitution, asked, context.recipe.seed)
         ids = {prompt.id for prompt in context.inputs.evaluation if prompt.kind == kind}

@@ -14,6 +14,7 @@ from constitutional.feedback.settings import FeedbackConfig
 from constitutional.feedback.verdicts import by_principle
 from constitutional.inputs import HumanData
 from constitutional.preference.settings import Goal
+from constitutional.recipe import SNAPSHOTS
 from constitutional.runs import Records
 from constitutional.runs.records import Comparison
 from constitutional.stages.arms import Arm, settings
@@ -43,7 +44,7 @@ def compare(context: Context, arm: Arm, sl_cai: Path | None) -> Comparisons:
 def _ai(context: Context, sl_cai: Path, *, cot: bool) -> Records[Comparison]:
     """SL-CAI answers each prompt twice, and the feedback model says which answer is better."""
     rl, data = settings(context)
-    writers = [context.engine(str(sl_cai)), *_contrast(context)]
+    writers = [context.engine(str(sl_cai)), *_contrast(context, sl_cai)]
     asked = rl.cot_feedback if cot else rl.feedback
     judging = context.engine(_feedback_model(context, asked))
     feedback = FeedbackModel(judging, context.constitution, asked, context.recipe.seed)
@@ -76,8 +77,8 @@ def _human(context: Context, data: HumanData, goal: Goal) -> Sequence[Comparison
     """
     if data.rater is None:
         return data.comparisons
-    rl, _ = settings(context)
-    models = [context.inputs.pretrained_model, *settings(context)[1].contrast]
+    rl, rl_inputs = settings(context)
+    models = [context.inputs.pretrained_model, *rl_inputs.contrast]
     writers = [context.engine(path) for path in dict.fromkeys(model.path for model in models)]
     rater = data.rater
     prefer: Callable[..., Preference] = (
@@ -167,9 +168,14 @@ def told_apart(comparisons: Sequence[Comparison], context: Context) -> Contrast:
     return contrast(pairs, None if judge is None else judge.judge)
 
 
-def _contrast(context: Context) -> list[Engine]:
-    _, data = settings(context)
-    return [context.engine(model.path) for model in data.contrast]
+def _contrast(context: Context, sl_cai: Path) -> list[Engine]:
+    """Who answers besides SL-CAI; its own snapshots in the order of their steps."""
+    rl, data = settings(context)
+    paths = [model.path for model in data.contrast]
+    if SNAPSHOTS in rl.contrast:
+        found = (sl_cai / "snapshots").glob("step-*")
+        paths += map(str, sorted(found, key=lambda path: int(path.name.removeprefix("step-"))))
+    return [context.engine(path) for path in paths]
 
 
 def _feedback_model(context: Context, asked: FeedbackConfig) -> str:

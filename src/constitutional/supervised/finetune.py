@@ -7,7 +7,9 @@ them (one epoch, constant learning rate); it gives learning rates only relative 
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,6 +18,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
+from transformers import TrainerCallback
 
 from constitutional.dialogue import Conversation
 from constitutional.dialogue.tokens import TokenizedExample, encode_example
@@ -111,6 +114,13 @@ def finetune(
         )
     if config.lora:
         network = with_adapters(network, config.lora, seed, what="finetuning")
+    merge = config.lora is not None
+    snapshots = work / "snapshots"
+    keep = (
+        [Snapshots(snapshots, config.snapshot_steps, tokenizer, merge=merge)]
+        if config.snapshot_steps
+        else []
+    )
     trainer = train(
         network,
         Examples(kept),
@@ -121,6 +131,7 @@ def finetune(
         task=partial(progress.task, title),
         device=device,
         steps=steps,
+        callbacks=keep,
     )
     report = FinetuneReport(
         examples=len(kept),
@@ -129,8 +140,36 @@ def finetune(
         steps=trainer.state.global_step,
         losses=losses(trainer),
     )
-    _save(trainer.model, tokenizer, report, work / "result", merge=config.lora is not None)
+    result = work / "result"
+    _save(trainer.model, tokenizer, result, merge=merge)
+    (result / "finetune.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
+    if snapshots.exists():
+        shutil.copytree(snapshots, result / "snapshots", dirs_exist_ok=True)
     return report
+
+
+class Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+    """Keeps a copy of the model every so many steps, in ``folder / "step-N"``; not of the last."""
+
+    def __init__(self, folder: Path, every: int, tokenizer: Any, *, merge: bool):
+        self._folder, self._every = folder, every
+        self._tokenizer, self._merge = tokenizer, merge
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Write the copy under another name first: what can be seen is whole."""
+        step = state.global_step
+        if step % self._every or step >= state.max_steps:
+            return
+        partial, whole = self._folder / "partial", self._folder / f"step-{step}"
+        for stale in (partial, whole):
+            shutil.rmtree(stale, ignore_errors=True)
+        _save(
+            copy.deepcopy(model) if self._merge else model,
+            self._tokenizer,
+            partial,
+            merge=self._merge,
+        )
+        partial.rename(whole)
 
 
 def _pad_id(tokenizer: Any) -> int:
@@ -141,11 +180,8 @@ def _pad_id(tokenizer: Any) -> int:
     return 0
 
 
-def _save(
-    network: Any, tokenizer: Any, report: FinetuneReport, result: Path, *, merge: bool
-) -> None:
+def _save(network: Any, tokenizer: Any, folder: Path, *, merge: bool) -> None:
     network = network.merge_and_unload() if merge else network
     with without_bars():
-        network.save_pretrained(result)
-    tokenizer.save_pretrained(result)
-    (result / "finetune.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
+        network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

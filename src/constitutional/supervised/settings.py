@@ -47,3 +47,6 @@ class CritiqueRevisionConfig(BaseModel):
 
 class FinetuneConfig(TrainingSettings):
     """Settings of the finetuning; the defaults are the paper's where it gives them."""
+
+    #: A copy of the model every so many steps, whose answers RL can compare; None for none.
+    snapshot_steps: int | None = Field(default=None, ge=1)
