@@ -2,7 +2,7 @@
 
     .venv/bin/python scripts/algorithms.py [--out runs/algorithms] [--seed 0] [--algorithms ppo dpo]
 
-Prints the table of docs/algorithms.md. Runs that are done are not done again; what comes before the
+Prints a table for docs/algorithms.md. Runs that are done are not done again; what comes before the
 RL training is the same in all of them, and made in each.
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from constitutional.microworld import data_file
+from constitutional.report.summary import MEASURES
 
 #: What the recipe's settings of PPO become.
 GROUPS = {
@@ -43,14 +44,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "max_new_tokens": 48,
     },
 }
-MEASURES = (
-    "harmful_compliance",
-    "reasoned_refusal",
-    "evasion",
-    "over_refusal",
-    "benign_correct",
-    "ill_formed",
-)
 
 
 def main() -> None:

@@ -17,16 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from constitutional.evaluation.intervals import mean
+from constitutional.report.summary import MEASURES
 
 GROUPS = ("seen", "held_out")
-MEASURES = (
-    "harmful_compliance",
-    "reasoned_refusal",
-    "evasion",
-    "over_refusal",
-    "benign_correct",
-    "ill_formed",
-)
 
 
 def main() -> None:
