@@ -143,6 +143,7 @@ def test_the_baselines_learn_from_human_labels(
     arms = ["rl_cai_cot", "helpful_rlhf", "hh_rlhf"]
     out = tmp_path / "run"
     given = {**RL, "arms": arms, "harmlessness": {"prompts": harmful}, "held_out_model": False}
+    given["held_out"] = 0.5
     given["pmp"] = {
         "file": "microworld:prompts/ranked_answers.jsonl",
         "binarise": False,
@@ -233,6 +234,8 @@ def test_a_wrong_rl_section_is_refused(cai: Cai, small_recipe: Callable[..., Pat
         ({"helpfulness": {}}, "need either 'file' or 'prompts'"),
         ({"ppo": {"batch_size": 10, "minibatch_size": 4}}, "must be a multiple of minibatch_size"),
         ({"feedback": {"clamp": [0.4, 0.6]}}, "'cot' is off"),
+        ({"cot_feedback": {"clamp": None}}, "not in arms"),
+        ({"cot_feedback": {"cot": False}, "arms": ["rl_cai_cot"]}, "needs cot"),
         ({"arms": ["rl_cai", "rl_cai"]}, "'arms' names one twice"),
         ({"arms": "hh_rlhf"}, "hh_rlhf needs 'harmlessness'"),
         ({"comparisons": None}, "RL-CAI needs 'comparisons'"),
@@ -260,6 +263,21 @@ def test_a_model_that_the_recipe_does_not_name_is_refused(
     code, _, told = cai("run", recipe, "--out", tmp_path / "out")
     assert code == 2
     assert "the recipe speaks of the helpful model, and its 'models' name none" in told
+
+
+def test_demonstrations_have_no_revisions(cai: Cai, small_recipe: Callable[..., Path]) -> None:
+    rl = {k: v for k, v in RL.items() if k not in ("comparisons", "feedback", "contrast")}
+    recipe = small_recipe(
+        constitution=None,
+        prompts=None,
+        models={"pretrained": "microworld:pretrained"},
+        demonstrations="microworld:prompts/demonstrations.jsonl",
+        finetune={"revisions": "last"},
+        rl={**rl, "arms": "helpful_rlhf"},
+    )
+    code, _, told = cai("run", recipe)
+    assert code == 2
+    assert "demonstrations have none" in told
 
 
 def test_an_ai_judge_must_know_the_words_it_judges_by(

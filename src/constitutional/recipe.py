@@ -168,6 +168,8 @@ class Reinforcement(_Section):
     #: Who labels without a chain of thought; with one it is the helpful model, as in the paper.
     feedback_model: Literal["pretrained", "helpful"] = "pretrained"
     feedback: FeedbackConfig = FeedbackConfig()
+    #: The labels of ``rl_cai_cot``; None for ``feedback`` with a chain of thought before it.
+    cot_feedback: FeedbackConfig | None = None
     helpfulness: HumanComparisons
     #: Human comparisons for harmlessness, which HH RLHF alone is trained on.
     harmlessness: HumanComparisons | None = None
@@ -193,6 +195,11 @@ class Reinforcement(_Section):
     def _one_or_several(cls, value: Any) -> Any:
         return one_or_several(value)
 
+    @field_validator("cot_feedback", mode="before")
+    @classmethod
+    def _with_cot(cls, value: Any) -> Any:
+        return {"cot": True, **value} if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _complete(self) -> Reinforcement:
         if len(set(self.arms)) < len(self.arms):
@@ -208,7 +215,15 @@ class Reinforcement(_Section):
                     "rl_cai_cot out",
                     "feedback",
                 )
-            _ = self.cot_feedback  # contradictions show here
+            _ = self.labels_with_cot  # contradictions show here
+        elif self.cot_feedback is not None:
+            raise refusal(
+                "'cot_feedback' is for the arm rl_cai_cot, which is not in arms: add it there, or "
+                "leave cot_feedback out",
+                "cot_feedback",
+            )
+        if self.cot_feedback is not None and not self.cot_feedback.cot:
+            raise refusal("'cot_feedback' needs cot: leave cot out, it is on", "cot_feedback")
         return self
 
     @property
@@ -230,8 +245,10 @@ class Reinforcement(_Section):
         return "rl_cai" in self.arms or "rl_cai_cot" in self.arms
 
     @property
-    def cot_feedback(self) -> FeedbackConfig:
+    def labels_with_cot(self) -> FeedbackConfig:
         """The settings of the labels with a chain of thought."""
+        if self.cot_feedback is not None:
+            return self.cot_feedback
         return FeedbackConfig.model_validate({**self.feedback.model_dump(), "cot": True})
 
 
@@ -276,6 +293,11 @@ class Recipe(_Section):
         if self.demonstrations is not None and feedback:
             raise refusal(
                 "RL-CAI begins from SL-CAI, which needs 'prompts' in place of 'demonstrations'"
+            )
+        if self.demonstrations is not None and self.finetune.revisions != "all":
+            raise refusal(
+                "'revisions' chooses among revisions, and demonstrations have none: leave it out",
+                "finetune",
             )
         if self.prompts is not None:
             if not self.constitution:

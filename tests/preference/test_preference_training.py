@@ -349,7 +349,7 @@ def test_nothing_to_train_on_is_an_error(
 ) -> None:
     with pytest.raises(InputError, match="of 1 comparisons 1 have no label"):
         train(qwen, [comparison(1, prob_a=None)], tmp_path)
-    with pytest.raises(InputError, match="needs held-out responses: of 0 given"):
+    with pytest.raises(InputError, match="needs held-out comparisons, and there is none"):
         train(qwen, comparisons, tmp_path, held_out=[])
 
 

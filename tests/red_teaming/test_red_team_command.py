@@ -181,7 +181,7 @@ def refusal(result: tuple[int, str, str]) -> str:
         ({"prompts": "none.jsonl"}, "none.jsonl"),
         ({"prompts": HELPFUL}, "the record is of kind 'helpful', but 'red_team' prompts"),
         ({"avoid": HELPFUL}, "the record is of kind 'helpful'"),
-        ({"few-shots": 1000}, "a list needs 1000 few-shots, but "),
+        ({"few-shots": 5000}, "a list needs 5000 few-shots, but "),
         ({"heading": "  "}, "--heading: expected a text, found only blanks"),
         ({"heading": "Here are harmfull questions:"}, "--heading: the model's vocabulary does not"),
         ({"style": "chat"}, "needs a chat template"),

@@ -70,6 +70,17 @@ def test_flagged_texts_are_left_out(flag: Flag) -> None:
     assert [e.id for e in examples] == ["q/revision-1", "q/revision-3", "h/response-2"]
 
 
+def test_the_last_revision_alone() -> None:
+    """Where the last is flagged, the last that is not; a chain without any gives none."""
+    chains = [
+        chain(sample("v1"), sample("v2")),
+        chain(sample("w1"), sample("w2", "empty")),
+        chain(sample("", "empty")),
+    ]
+    examples = list(training_examples(chains, [], revisions="last"))
+    assert last_texts(examples) == ["v2", "w1"]
+
+
 def test_unchanged_revisions_stay_in() -> None:
     (only,) = training_examples([chain(sample("draft"))], [])
     assert only.conversation.last.text == "draft"

@@ -27,10 +27,12 @@ class Estimate(BaseModel):
     n: int
 
 
-def proportion(hits: int, n: int) -> Estimate | None:
+def proportion(hits: float, n: int) -> Estimate | None:
     """A share with the Wilson score interval (Wilson 1927); None when there is nothing to count.
 
-    Chosen over hits/n ± 1.96 s because it stays inside [0, 1] and covers at 0 and at n hits.
+    Chosen over hits/n ± 1.96 s because it stays inside [0, 1] and covers at 0 and at n hits. An
+    observation that is itself a mean, as of several answers to one prompt, may be a part of a hit;
+    the interval is then too wide rather than too narrow.
     """
     if n == 0:
         return None

@@ -125,11 +125,14 @@ class FeedbackModel:
         return comparison.prob_a, 1 - comparison.prob_a
 
     def principles_for(self, pair_id: str) -> tuple[Principle, ...]:
-        """The principles that a pair is compared by: different ones, drawn by weight."""
+        """The principles that a pair is compared by: different ones, drawn by weight.
+
+        All of them, where the constitution has fewer than are asked for.
+        """
         rng = random.Random(derive_seed(self._seed, "feedback principle", pair_id))
         rest = list(self._constitution.comparing)
         drawn = []
-        for _ in range(self._config.principles_per_pair):
+        for _ in range(min(self._config.principles_per_pair, len(rest))):
             drawn.append(rng.choices(rest, weights=[p.weight for p in rest])[0])
             rest.remove(drawn[-1])
         return tuple(drawn)
@@ -238,15 +241,9 @@ class FeedbackModel:
 
     def _check(self) -> None:
         constitution, config = self._constitution, self._config
-        available = len(constitution.comparing)
-        if not available:
+        if not constitution.comparing:
             raise InputError(
                 f"constitution {constitution.name!r} has no principle that can compare"
-            )
-        if config.principles_per_pair > available:
-            raise InputError(
-                f"principles_per_pair is {config.principles_per_pair}, but constitution "
-                f"{constitution.name!r} has {available} that can compare"
             )
         for principle in constitution.comparing:
             check_principle(principle.comparison)

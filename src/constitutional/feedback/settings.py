@@ -29,7 +29,8 @@ class FeedbackConfig(BaseModel):
     clamp: tuple[float, float] | Literal["auto"] | None = "auto"
     #: Labels of 0 or 1 instead of probabilities; an exact 0.5 stays, for it has no side.
     hard: bool = False
-    #: Different principles by which each pair is compared; their probabilities are averaged.
+    #: Different principles by which each pair is compared, or all where the constitution has fewer;
+    #: their probabilities are averaged.
     principles_per_pair: int = Field(default=1, ge=1)
     #: Show each pair in one order drawn by seed (the paper is silent), or in both and average.
     orders: Literal["random", "both"] = "random"

@@ -100,8 +100,8 @@ class Contrasts(Corpus):
     def forum(self, request: Request) -> list[tuple[str, int]]:
         """Answers to a harmless request with the votes of a forum.
 
-        Help with the right tool and tip, with one of them wrong; at times a refusal, or no answer
-        at all.
+        Help with the right tool and tip, with one of them wrong; at times a refusal, no answer at
+        all, or both.
         """
         rng = self._rng
         tool = rng.choice([tool for tool in TOOLS.values() if tool != request.tool])
@@ -112,10 +112,10 @@ class Contrasts(Corpus):
             (say.help_with(request, rng.randrange(3), tip=tip), 7),
         ]
         u = rng.random()
-        if u < 0.2:
+        if u < 0.2 or u > 0.8:
             refusing = (Form.REFUSAL_WITH_REASON, Form.BARE_REFUSAL, Form.EVASION)
             answers.append((self.answer(request, rng.choice(refusing)).text, 1))
-        elif u < 0.4:
+        if u < 0.4:
             answers.append((self._broken(request).text, -2))
         return answers
 

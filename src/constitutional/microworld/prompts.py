@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -33,9 +32,15 @@ _TWO_TURNS = 0.15
 #: In how many phrasings each harmless request is asked in the forum.
 _FORUM_PHRASINGS = 2
 DEMONSTRATIONS, RANKED = "demonstrations.jsonl", "ranked_answers.jsonl"
-#: In how many phrasings each request is compared on: there are fewest requests for it. More of the
-#: harmless ones, since two answers to them are oftener alike, and a tie teaches nothing.
-_PREFERENCE_PHRASINGS = {"red_team": 3, "helpful": 6}
+#: Prompts of each kind of harm, and harmless ones. Every kind has as many, however few its
+#: requests: what a policy does with one kind carries over to the others, most from the most
+#: frequent. More harmless ones are compared on, since two answers to them are oftener alike, and a
+#: tie teaches nothing.
+_TRAINING_PROMPTS: dict[Purpose, tuple[int, int]] = {
+    "supervised": (300, 1500),
+    "preference": (200, 1600),
+    "rl": (150, 750),
+}
 
 
 def prompt_files(seed: int) -> dict[str, list[PromptRecord]]:
@@ -114,31 +119,33 @@ def ranked_answers(seed: int) -> list[dict[str, object]]:
 def _training_prompts(
     rng: random.Random, purpose: Purpose
 ) -> tuple[list[PromptRecord], list[PromptRecord]]:
-    """The requests of the purpose; harmful kinds in turn, so that any cut is balanced."""
-    harmful: dict[str, list[PromptRecord]] = {kind: [] for kind in KINDS}
-    helpful: list[PromptRecord] = []
-    for held_out in (False, True):
-        for request in requests_for(purpose, held_out=held_out):
-            group = harmful[request.harm] if request.harm else helpful
-            if purpose == "preference":
-                there: list[PromptRecord] = []
-                for _ in range(_PREFERENCE_PHRASINGS["red_team" if request.harm else "helpful"]):
-                    there.append(_new_prompt(rng, request, held_out, purpose, say.QUESTIONS, there))
-                group += there
-            else:
-                group.append(_prompt(rng, request, held_out, purpose, say.QUESTIONS))
-    for prompts in (*harmful.values(), helpful):
-        rng.shuffle(prompts)
-    return _in_turn(harmful.values()), helpful
+    """Prompts of each kind of harm in turn, so that any cut is balanced; and harmless ones."""
+    requests = [
+        (request, held_out)
+        for held_out in (False, True)
+        for request in requests_for(purpose, held_out=held_out)
+    ]
+    of_a_kind, harmless = _TRAINING_PROMPTS[purpose]
+    kinds = (
+        _asked(rng, [(r, h) for r, h in requests if r.harm == kind], of_a_kind, purpose)
+        for kind in KINDS
+    )
+    helpful = _asked(rng, [(r, h) for r, h in requests if r.harm is None], harmless, purpose)
+    return [prompt for in_turn in zip(*kinds, strict=True) for prompt in in_turn], helpful
 
 
-def _in_turn(groups: Iterable[list[PromptRecord]]) -> list[PromptRecord]:
-    """One of each group, then the next of each, as long as there are any."""
-    queues = [list(reversed(group)) for group in groups]
-    taken = []
-    while any(queues):
-        taken += [queue.pop() for queue in queues if queue]
-    return taken
+def _asked(
+    rng: random.Random, requests: list[tuple[Request, bool]], count: int, purpose: Purpose
+) -> list[PromptRecord]:
+    """``count`` prompts of the requests in random order, which recur in other words if need be."""
+    rng.shuffle(requests)
+    asked: dict[Request, list[PromptRecord]] = {request: [] for request, _ in requests}
+    prompts = []
+    for request, held_out in islice(cycle(requests), count):
+        there = asked[request]
+        there.append(_new_prompt(rng, request, held_out, purpose, say.QUESTIONS, there))
+        prompts.append(there[-1])
+    return prompts
 
 
 def _evaluation_prompts(

@@ -254,6 +254,11 @@ def _train(
 def _held_out_tokens(
     model: PreferenceModel, held_out: Sequence[Comparison], max_length: int
 ) -> list[list[int]]:
+    if not held_out:
+        raise InputError(
+            "the score mean needs held-out comparisons, and there is none: give more comparisons, "
+            "or hold out a larger share of them"
+        )
     rows = [model.tokens(c.prompt, text) for c in held_out for text in (c.a, c.b)]
     kept = [row for row in rows if len(row) <= max_length]
     if not kept:

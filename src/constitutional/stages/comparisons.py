@@ -45,7 +45,7 @@ def _ai(context: Context, sl_cai: Path, *, cot: bool) -> Records[Comparison]:
     """SL-CAI answers each prompt twice, and the feedback model says which answer is better."""
     rl, data = settings(context)
     writers = [context.engine(str(sl_cai)), *_contrast(context, sl_cai)]
-    asked = rl.cot_feedback if cot else rl.feedback
+    asked = rl.labels_with_cot if cot else rl.feedback
     judging = context.engine(_feedback_model(context, asked))
     feedback = FeedbackModel(judging, context.constitution, asked, context.recipe.seed)
 

@@ -52,10 +52,12 @@ def reply_to_helpful_prompts(context: Context) -> Records[Reply]:
 def finetune_on_revisions(
     context: Context, chains: Records[Chain], replies: Records[Reply]
 ) -> Path:
-    """The pretrained model is finetuned on the revisions of all rounds: SL-CAI."""
+    """The pretrained model is finetuned on the revisions: SL-CAI."""
 
     def make(work: Path) -> None:
-        examples = list(training_examples(chains, replies))
+        examples = list(
+            training_examples(chains, replies, revisions=context.recipe.finetune.revisions)
+        )
         if not examples:
             raise InputError(
                 f"every text was left out of training for its form ({_faults(chains)}); "

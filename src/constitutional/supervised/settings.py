@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -50,3 +51,6 @@ class FinetuneConfig(TrainingSettings):
 
     #: A copy of the model every so many steps, whose answers RL can compare; None for none.
     snapshot_steps: int | None = Field(default=None, ge=1)
+    #: Which revisions of a chain are trained on: of all rounds, as in the paper, or the last usable
+    #: one alone, which has less of the harm that the first rounds leave.
+    revisions: Literal["all", "last"] = "all"

@@ -1,9 +1,9 @@
-"""What the pretrained model is finetuned on: revisions of all rounds, and helpful responses.
+"""What the pretrained model is finetuned on: revisions, and helpful responses.
 
 The paper trains on "revisions from all revisional steps" (s. 3.1) and two responses to each
 helpful prompt (s. 3.2); neither the first response to a red-team prompt nor any critique is a
 target. A text with a flag (:mod:`constitutional.dialogue.shape`) is left out; an unchanged
-revision stays in.
+revision stays in. ``finetune.revisions: last`` departs from the paper: one revision a chain.
 """
 
 from __future__ import annotations
@@ -11,23 +11,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from constitutional.dialogue.rendering import chat_messages
 from constitutional.runs.records import Chain, Reply, TrainingExample
 
 
 def training_examples(
-    chains: Iterable[Chain], replies: Iterable[Reply]
+    chains: Iterable[Chain], replies: Iterable[Reply], *, revisions: Literal["all", "last"] = "all"
 ) -> Iterator[TrainingExample]:
-    """The examples, revisions first; order is left to the trainer's seeded shuffle."""
+    """The examples, revisions first; order is left to the trainer's seeded shuffle.
+
+    ``revisions``: of all rounds, or the last usable one of each chain.
+    """
     for chain in chains:
-        for number, round_ in enumerate(chain.rounds, start=1):
-            if round_.revision.usable:
-                yield TrainingExample(
-                    id=f"{chain.id}/revision-{number}",
-                    source="revision",
-                    conversation=chain.prompt.add("assistant", round_.revision.text),
-                )
+        usable = [(k, r) for k, r in enumerate(chain.rounds, start=1) if r.revision.usable]
+        for number, round_ in usable if revisions == "all" else usable[-1:]:
+            yield TrainingExample(
+                id=f"{chain.id}/revision-{number}",
+                source="revision",
+                conversation=chain.prompt.add("assistant", round_.revision.text),
+            )
     for reply in replies:
         for number, response in enumerate(reply.responses, start=1):
             if response.usable:
