@@ -20,17 +20,9 @@ import yaml
 from constitutional.microworld import data_file
 from constitutional.report.summary import MEASURES
 
-#: What the recipe's settings of PPO become.
-GROUPS = {
-    "steps": 24,
-    "group_size": 4,
-    "epochs": 2,
-    "learning_rate": 5e-5,
-    "kl_coefficient": 0.1,
-    "kl_limit": 8.0,
-    "red_team_share": 0.6,
-    "max_new_tokens": 48,
-}
+PPO: dict[str, Any] = yaml.safe_load(data_file("recipe.yaml").read_text())["rl"]["ppo"]
+#: The recipe's settings of PPO, but for those of its critic; four answers to a prompt.
+GROUPS = {"group_size": 4, **{k: v for k, v in PPO.items() if not k.startswith("critic")}}
 SETTINGS: dict[str, dict[str, Any]] = {
     "ppo": {},
     "rloo": GROUPS,
@@ -40,8 +32,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "learning_rate": 5e-5,
         "batch_size": 16,
         "beta": 0.5,
-        "red_team_share": 0.6,
-        "max_new_tokens": 48,
+        "red_team_share": PPO["red_team_share"],
+        "max_new_tokens": PPO["max_new_tokens"],
     },
 }
 
