@@ -5,15 +5,19 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
 
-.PHONY: help demo test check bench test-wheel clean
+# Tests are spread over this many processes, one thread each.
+WORKERS := 2
+
+.PHONY: help demo test test-servers check bench test-wheel clean
 
 help:
 	@echo "make demo [OUT=DIR] [SEED=N]  run Constitutional AI on the embedded microworld"
-	@echo "make test                     the checks, then all tests"
+	@echo "make test [WORKERS=N]         the checks, then all tests"
+	@echo "make test-servers             ask llama.cpp's server, which is compiled first (minutes)"
 	@echo "make check                    formatting, lint and types"
 	@echo "make bench                    tokens per second of the local engine and of generate"
 	@echo "make test-wheel               build the package and try it in an empty environment"
-	@echo "make clean                    remove .venv, caches and built packages; runs stay"
+	@echo "make clean                    remove .venv, .venv-servers, caches and built packages; runs stay"
 	@echo
 	@echo "The first one sets up .venv; PYTHON=python3.12 chooses what it is made with."
 
@@ -21,7 +25,10 @@ demo: $(INSTALLED)
 	@$(BIN)/cai demo $(if $(OUT),--out "$(OUT)") $(if $(SEED),--seed "$(SEED)")
 
 test: check
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+test-servers: $(INSTALLED_DEV)
+	BIN=$(BIN) scripts/test-servers
 
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check
@@ -35,7 +42,7 @@ test-wheel: $(INSTALLED_DEV)
 	scripts/test-wheel
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-servers .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+
+# No test asks a hub. Set here, before a library reads it: one that does not know would try for
+# twenty seconds to reach a hub that a test machine has no way to.
+os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 
 @pytest.fixture

@@ -231,7 +231,7 @@ def test_rl_from_human_feedback_needs_no_constitution(
 
 def test_a_wrong_rl_section_is_refused(cai: Cai, small_recipe: Callable[..., Path]) -> None:
     for changes, says in (
-        ({"helpfulness": {}}, "need either 'file' or 'prompts'"),
+        ({"helpfulness": {}}, "need either 'file' (or 'preset') or 'prompts'"),
         ({"ppo": {"batch_size": 10, "minibatch_size": 4}}, "must be a multiple of minibatch_size"),
         ({"feedback": {"clamp": [0.4, 0.6]}}, "'cot' is off"),
         ({"cot_feedback": {"clamp": None}}, "not in arms"),
@@ -315,3 +315,33 @@ def test_rows_that_are_left_out_are_said(
     notes = load_inputs(recipe, tmp_path).notes
     assert "rl.helpfulness: rows left out: 1 (the answers are the same)" in notes
     assert any(note.startswith("evaluation.harm_score: rows left out: 1 (") for note in notes)
+
+
+def test_ppo_shares_one_base_where_all_were_trained_with_adapters_on_it(
+    cai: Cai, small_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    lora = {"rank": 2}
+    few = {"file": "microworld:prompts/preference_red_team.jsonl", "limit": 12}
+    rl = RL | {
+        "comparisons": few,
+        "contrast": [],
+        "preference": RL["preference"] | {"lora": dict(lora)},
+        "ppo": RL["ppo"] | {"lora": dict(lora), "steps": 1, "max_new_tokens": 8},
+    }
+    recipe = small_recipe(
+        rl=rl,
+        finetune={"learning_rate": 3e-4, "batch_size": 8, "lora": lora},
+        supervised={"rounds": 1, "critique": False, "few_shots": 0, "max_new_tokens": 16},
+        evaluation=None,
+    )
+    out = tmp_path / "run"
+    code, _, told = cai("run", recipe, "--out", out)
+    assert code == 0, told
+    form = "one base in memory, with adapters for policy, reference, critic and preference model"
+    assert f"Note: PPO has {form}." in told.splitlines()
+    result = out / "stages/rl_cai/result"
+    assert json.loads((result / "training.json").read_text())["networks"] == form
+    scorer = "preference_model_rl_cai"
+    stages = [out / "stages" / name for name in ("sl_cai", scorer, f"{scorer}_held_out", "rl_cai")]
+    marks = [(stage / "result/adapter/adapter_base.json").read_text() for stage in stages]
+    assert len({json.loads(mark)["fingerprint"] for mark in marks}) == 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -169,25 +169,32 @@ def explain(
 
 def _record(location: Location, model: type[BaseModel], names: Names) -> tuple[str, list[str]]:
     """What the record at ``location`` is called, and its keys."""
-    label = ""
-    for part in location:
-        if isinstance(part, str):
-            inner = (
-                _model_in(model.model_fields[part].annotation)
-                if part in model.model_fields
-                else None
-            )
-            if inner is None:
-                return "the record", []
-            model, label = inner, part
-    return names.get(model, f"section {label!r}"), list(model.model_fields)
+    label, mapping = "", False
+    among = [model]
+    for part in (part for part in location if isinstance(part, str)):
+        field = among[0].model_fields.get(part)
+        if mapping:  # the key of a mapping of records
+            label, mapping = part, False
+        elif tagged := [kind for kind in among if len(among) > 1 and part in _tags(kind)]:
+            among = tagged
+        elif field is None or not (inner := _models_in(field.annotation)):
+            return "the record", []
+        else:
+            among, label, mapping = inner, part, get_origin(field.annotation) is dict
+    return names.get(among[0], f"section {label!r}"), list(among[0].model_fields)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The record class that an annotation such as ``tuple[Record, ...] | None`` is about."""
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The record classes that an annotation such as ``tuple[Record, ...] | None`` is about."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_model_in, get_args(annotation))), None)
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _tags(model: type[BaseModel]) -> set[Any]:
+    """The fixed texts in a record, by one of which it is told from others in its place."""
+    fields = model.model_fields.values()
+    return {word for f in fields for word in get_args(f.annotation) if isinstance(word, str)}
 
 
 def _sentence(fault: ErrorDetails, model: type[BaseModel], names: Names) -> str:
@@ -199,6 +206,12 @@ def _sentence(fault: ErrorDetails, model: type[BaseModel], names: Names) -> str:
         return f"unknown key {label!r} in {name}; {nearest(label, keys)}"
     if kind == "missing":
         return f"{name} needs the key {label!r}"
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        tags = str(context.get("expected_tags", "")).replace("'", "")
+        key = str(context["discriminator"]).strip("'")
+        if kind == "union_tag_not_found":
+            return f"{label!r} needs the key {key!r}"
+        return f"{key!r} of {label!r} must be one of {tags}, found {found(context['tag'])}"
     if kind == "literal_error":
         hint = "; " + nearest(value, _choices(context)) if isinstance(value, str) else ""
         return f"{label!r} must be {context['expected']}, found {found(value)}{hint}"

@@ -20,10 +20,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 
 class ConstitutionalError(Exception):
-    """Base of all errors that the package raises on purpose."""
+    """Base of all errors that the package raises on purpose.
+
+    Each comes through pickle as it is, so that another process can say what went wrong there.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _as_it_was, (type(self), self.args, self.__dict__)
 
 
 class InputError(ConstitutionalError):
@@ -72,6 +79,15 @@ class MissingExtraError(ConstitutionalError):
 
 class RunFolderError(ConstitutionalError):
     """A run folder that is in use, read-only, or holds another run."""
+
+
+def _as_it_was(
+    kind: type[ConstitutionalError], args: tuple[Any, ...], more: dict[str, Any]
+) -> ConstitutionalError:
+    # not by the constructor, whose arguments are not those of the message
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(more)
+    return error
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

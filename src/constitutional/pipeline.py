@@ -6,8 +6,11 @@ off goes on at the block where it stopped (:mod:`constitutional.runs`).
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
+from constitutional.execution.base import Execution
+from constitutional.execution.here import Here
 from constitutional.inputs import Inputs
 from constitutional.recipe import Recipe
 from constitutional.runs import Progress, RunFolder
@@ -37,7 +40,22 @@ def constitutional_ai(
     recipe: Recipe, inputs: Inputs, run: RunFolder, progress: Progress
 ) -> dict[str, Any]:
     """Run every stage of the recipe; returns what ``metrics.json`` holds."""
-    context = Context(recipe, inputs, run, progress)
+    with closing(execution_of(recipe)) as execution:
+        return _stages(Context(recipe, inputs, run, progress, execution))
+
+
+def execution_of(recipe: Recipe) -> Execution:
+    """Where the recipe's work is done. Raises MissingExtraError."""
+    if recipe.execution == "local":
+        return Here()
+    from constitutional.execution.ray_data import OnRay
+
+    return OnRay(recipe.ray)
+
+
+def _stages(context: Context) -> dict[str, Any]:
+    """All stages, in the paper's order."""
+    recipe, inputs = context.recipe, context.inputs
     policies = {"pretrained": inputs.pretrained_model.path}
     if inputs.helpful_model is not None:
         policies["helpful"] = inputs.helpful_model.path
@@ -81,5 +99,5 @@ def constitutional_ai(
         "ai_judge": judged_by_ai(context, answers),
     }
     metrics = summarise(context, chains, answers, {k: v for k, v in more.items() if v is not None})
-    run.write_json(METRICS, metrics)
+    context.run.write_json(METRICS, metrics)
     return metrics

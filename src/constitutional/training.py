@@ -1,9 +1,11 @@
 """What every training here has in common: transformers' Trainer, set up so that it can be killed.
 
 A training that was killed goes on from its last complete checkpoint and, on a CPU, ends with the
-same bytes. Its batches hold examples of like length, it shows progress on standard error, and stops
-with one sentence when the loss is no longer a number. The learning rate is constant after the
-warm-up, as in the paper (Bai et al. 2022, section 3.2), unless the settings let it fall.
+same bytes. On several processes (:mod:`constitutional.processes`) each takes its share of every
+batch, and a step is that of one process but for rounding. The batches hold examples of like length,
+progress is shown on standard error, and one sentence ends a training whose loss is no longer a
+number. The learning rate is constant after the warm-up, as in the paper (Bai et al. 2022, section
+3.2), unless the settings let it fall.
 """
 
 from __future__ import annotations
@@ -12,21 +14,29 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from torch.utils.data import Dataset, Sampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from constitutional import processes
 from constitutional.engines.loading import chosen_device, without_bars
-from constitutional.errors import InputError, MissingExtraError, ModelError
-from constitutional.runs.progress import Advance
+from constitutional.errors import InputError, ModelError
+from constitutional.runs.progress import Advance, Progress
 from constitutional.runs.seeds import derive_seed
-from constitutional.training_settings import LoraSettings, TrainingSettings
+from constitutional.training_settings import TrainingSettings
 
 _COMPLETE = "complete"
+
+#: The label of what is not learned: a token of a prompt, padding, an example that stands in.
+IGNORED = -100
+
+#: The index of the example that stands in where the last batch leaves a share unfilled.
+_STAND_IN = -1
 
 #: transformers' names of the schedules; all of them warm up first.
 _SCHEDULERS = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
@@ -44,8 +54,11 @@ class LikeLengthTrainer(Trainer):  # type: ignore[misc]  # transformers is not t
     """
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LikeLengths(batch, lengths=self.train_dataset.lengths, seed=self._epoch_seed)
+        together = self.args.train_batch_size * processes.count()
+        batch = together * self.args.gradient_accumulation_steps
+        filled = together if processes.count() > 1 else 1
+        lengths = self.train_dataset.lengths
+        return LikeLengths(batch, lengths=lengths, seed=self._epoch_seed, filled=filled)
 
     def _epoch_seed(self) -> int:
         return derive_seed(self.args.seed, "epoch", int(self.state.epoch or 0))
@@ -78,6 +91,7 @@ class LossByExample(LikeLengthTrainer):
         """The mean over the examples of a step, of which ``inputs`` may be a part."""
         outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
         each = self.each(outputs.logits[:, 0].float(), inputs)
+        each = torch.where(inputs["labels"] == IGNORED, 0.0, each)
         if num_items_in_batch is None:
             loss = each.mean()
         else:  # the gradients of several processes are averaged, not added
@@ -91,11 +105,20 @@ class LikeLengths(LengthGroupedSampler):  # type: ignore[misc]  # transformers i
     The base class leaves its batches sorted, long ones first. Where length goes with content, as a
     refusal with its reason is longer than a helping answer, the model would end each pass on one
     kind and forget the other: measured in ``LOG.md``.
+
+    The order does not depend on how many processes share a batch. They need shares of one size, so
+    that the last batch is ``filled`` up to a multiple with stand-ins, which count for nothing.
     """
 
-    def __init__(self, batch_size: int, *, lengths: list[int], seed: Callable[[], int]):
+    def __init__(
+        self, batch_size: int, *, lengths: list[int], seed: Callable[[], int], filled: int = 1
+    ):
         super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
         self._seed = seed
+        self._stand_ins = -len(lengths) % filled
+
+    def __len__(self) -> int:
+        return len(self.lengths) + self._stand_ins
 
     def __iter__(self) -> Iterator[int]:
         self.generator.manual_seed(self._seed())
@@ -105,7 +128,37 @@ class LikeLengths(LengthGroupedSampler):  # type: ignore[misc]  # transformers i
         # the last batch may be smaller, and stays last: a batch must not straddle two lengths
         shuffled = torch.randperm(len(order) // size, generator=self.generator).tolist()
         shuffled += range(len(shuffled), len(batches))
-        return iter([index for number in shuffled for index in batches[number]])
+        found = [index for number in shuffled for index in batches[number]]
+        return iter(found + [_STAND_IN] * self._stand_ins)
+
+
+class WithStandIn(Dataset[tuple[dict[str, Any], bool]]):
+    """The examples of ``data`` and whether each counts; the stand-in, the shortest, does not."""
+
+    def __init__(self, data: Any):
+        self._data = data
+        self.lengths: list[int] = data.lengths
+        self._shortest = self.lengths.index(min(self.lengths))
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Any], bool]:
+        stands_in = index == _STAND_IN
+        return self._data[self._shortest if stands_in else index], not stands_in
+
+
+@dataclass(frozen=True)
+class IgnoreStandIns:
+    """Collates by ``collate``, and takes the labels of stand-ins away."""
+
+    collate: Callable[[Sequence[dict[str, Any]]], dict[str, torch.Tensor]]
+
+    def __call__(self, rows: Sequence[tuple[dict[str, Any], bool]]) -> dict[str, torch.Tensor]:
+        """The batch."""
+        batch = self.collate([example for example, _ in rows])
+        batch["labels"][torch.tensor([not counts for _, counts in rows])] = IGNORED
+        return batch
 
 
 class Steps(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
@@ -117,6 +170,8 @@ class Steps(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A resumed run begins at its checkpoint's step."""
+        if not state.is_world_process_zero:
+            return
         self._advance = self._shown.enter_context(self._task(state.max_steps, state.global_step))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -140,9 +195,11 @@ class Steps(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             )
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Mark a checkpoint once all of it is written."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        (folder / _COMPLETE).touch()
+        """Mark a checkpoint once all of it is written, by every process."""
+        processes.wait()
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            (folder / _COMPLETE).write_text(processes.sharding() or "")
 
 
 def train(
@@ -161,21 +218,90 @@ def train(
 ) -> LikeLengthTrainer:
     """Train ``network`` on ``data``, from the last complete checkpoint in ``work`` if there is one.
 
-    Returns the Trainer at its end: ``.model`` is trained, ``.state`` holds the steps and losses.
+    Returns the Trainer at its end: ``.state`` holds the steps and losses, and :func:`trained` gives
+    the network.
     """
     on_gpu = chosen_device(device).type == "cuda"
+    _check_gpus(on_gpu)
+    if settings.gradient_checkpointing:
+        recompute_activations(network)
+    alone = processes.count() == 1
     with ExitStack() as shown:
         trainer = kind(
             model=network.train(),
             args=arguments(settings, work, seed, on_gpu=on_gpu),
-            train_dataset=data,
-            data_collator=collate,
+            train_dataset=data if alone else WithStandIn(data),
+            data_collator=collate if alone else IgnoreStandIns(collate),
             callbacks=[steps(task, shown), *callbacks],
         )
         trainer.remove_callback(PrinterCallback)  # standard output is for results
+        _check_sharding(trainer)
         with without_bars():
             trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
     return trainer
+
+
+def trained(trainer: Trainer, anew: Callable[[], Any]) -> Any | None:
+    """The trained network, in the main process; None in the others, which have to call this too.
+
+    ``anew`` makes another network as the training began with. It takes the weights where they were
+    sharded over the processes, and is not called where they were not.
+    """
+    if processes.sharding() is None:
+        return trainer.model if processes.is_main() else None
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if not processes.is_main():
+        return None
+    network = anew()
+    network.load_state_dict(weights)
+    return network
+
+
+def loading_device(device: str) -> str:
+    """Where a network is loaded to be trained: weights that will be sharded wait on the CPU."""
+    return device if processes.sharding() is None else "cpu"
+
+
+def recompute_activations(network: Any) -> None:
+    """Keep only what enters each layer, and compute the rest again in the backward pass."""
+    # transformers renamed it in 5.2x
+    enable = getattr(network, "activation_checkpointing_enable", None)
+    (enable or network.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
+def _check_gpus(on_gpu: bool) -> None:
+    """The Trainer would put a whole batch on each GPU of a single process."""
+    if on_gpu and processes.count() == 1 and torch.cuda.device_count() > 1:
+        found = torch.cuda.device_count()
+        raise InputError(
+            f"one process trains on one GPU and finds {found}: add 'training: {{processes: "
+            f"{found}}}' to the recipe, or make one visible, as CUDA_VISIBLE_DEVICES=0 does"
+        )
+
+
+def _check_sharding(trainer: Trainer) -> None:
+    asked, found = processes.sharding(), str(trainer.accelerator.distributed_type.value)
+    if asked is not None and asked != found:
+        raise InputError(
+            f"the weights cannot be sharded: Accelerate was asked for {asked}, which needs GPUs, "
+            "and trains on the CPU here: use the configuration 'ddp'"
+        )
+    if asked is not None and getattr(trainer.model, "is_loaded_in_4bit", False):
+        raise InputError(
+            "weights in 4 bits cannot be sharded: leave 'quantize' out, or use the configuration "
+            "'ddp'"
+        )
+
+
+def tell_left_out(
+    progress: Progress, title: str, count: int, among: int, tokens: int, max_length: int
+) -> None:
+    """Say that ``max_length`` leaves out ``count`` examples, of ``tokens`` in all, if it does."""
+    if count:
+        progress.note(
+            f"{title}: {count} of {among} examples, which have {tokens} tokens, are longer than "
+            f"max_length {max_length} and left out"
+        )
 
 
 def losses(trainer: Trainer) -> tuple[tuple[int, float], ...]:
@@ -196,7 +322,7 @@ def arguments(
         output_dir=str(work),
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=processes.divided(settings.batch_size, "batch_size"),
         gradient_accumulation_steps=settings.accumulate,
         lr_scheduler_type=_SCHEDULERS[settings.schedule],
         warmup_steps=settings.warmup_steps,
@@ -211,46 +337,39 @@ def arguments(
         disable_tqdm=True,
         use_cpu=not on_gpu,
         dataloader_pin_memory=on_gpu,
+        ddp_find_unused_parameters=False,
         remove_unused_columns=False,
     )
 
 
 def last_complete_checkpoint(work: Path) -> str | None:
-    """The newest checkpoint that was written to its end; half-written ones are removed."""
-    complete = {}
-    for folder in work.glob("checkpoint-*"):
-        if (folder / _COMPLETE).exists():
-            complete[int(folder.name.removeprefix("checkpoint-"))] = folder
-        else:
-            shutil.rmtree(folder)
-    return str(complete[max(complete)]) if complete else None
+    """The newest checkpoint that was written to its end; half-written ones are removed.
 
-
-def with_adapters(
-    network: Any, settings: LoraSettings, seed: int, *, what: str, head: str | None = None
-) -> Any:
-    """The network with adapters, which begin at random by ``seed``.
-
-    ``head`` names a layer that has none and is trained whole. ``what`` is for the sentence that
-    says what needs peft.
+    Raises InputError where its weights are sharded otherwise than Accelerate was asked to.
     """
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise MissingExtraError("peft", "lora", f"{what} with LoRA") from error
-    set_seed(small_seed(seed))
-    targets = list(settings.target_modules) if settings.target_modules else "all-linear"
-    adapters = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        target_modules=targets,
-        task_type=None if head is None else "SEQ_CLS",
-        modules_to_save=None if head is None else [head],
-    )
-    try:
-        return get_peft_model(network, adapters)
-    except ValueError as error:
-        raise InputError(f"no adapters can be put on {targets}: {error}") from error
+    if processes.is_main():
+        for folder in work.glob("checkpoint-*"):
+            if not (folder / _COMPLETE).exists():
+                shutil.rmtree(folder)
+    processes.wait()
+    complete = {
+        int(mark.parent.name.removeprefix("checkpoint-")): mark
+        for mark in work.glob(f"checkpoint-*/{_COMPLETE}")
+    }
+    if not complete:
+        return None
+    mark = complete[max(complete)]
+    written, wanted = mark.read_text() or None, processes.sharding()
+    if written != wanted:
+        raise InputError(
+            f"{mark.parent} was written {_with(written)} and cannot be read {_with(wanted)}: go on "
+            "with the configuration that the training began with, or delete the checkpoint"
+        )
+    return str(mark.parent)
+
+
+def _with(sharding: str | None) -> str:
+    return "with whole weights" if sharding is None else f"with weights sharded by {sharding}"
 
 
 def pad_right(rows: Sequence[Sequence[int]], filler: int) -> tuple[torch.Tensor, torch.Tensor]:

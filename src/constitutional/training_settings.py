@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from constitutional.engines.base import Quantize
 
 #: How the learning rate goes on after the warm-up.
 Schedule = Literal["constant", "linear", "cosine"]
@@ -19,16 +21,41 @@ class LoraSettings(BaseModel):
     alpha: float = Field(default=32, gt=0)
     #: Names of the layers that get adapters; None for every linear layer.
     target_modules: tuple[str, ...] | None = None
+    #: Keep the frozen base in 4 bits while the adapters are trained (QLoRA).
+    quantize: Quantize | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``quantize`` where there is none: a fingerprint of older settings stays."""
+        found: dict[str, Any] = plain(self)
+        if self.quantize is None:
+            found.pop("quantize", None)
+        return found
 
 
-class TrainingSettings(BaseModel):
+class Recomputing(BaseModel):
+    """A training that can spare memory."""
+
+    #: Compute activations again in the backward pass: less memory, about a third more time.
+    gradient_checkpointing: bool = False
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Left out where it is off: a run from before it was there goes on."""
+        plain: dict[str, Any] = dump(self)
+        if not self.gradient_checkpointing:
+            plain.pop("gradient_checkpointing", None)
+        return plain
+
+
+class TrainingSettings(Recomputing):
     """Settings of a training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: float = Field(default=1.0, gt=0)
     learning_rate: float = Field(default=1e-5, gt=0)
-    #: Examples in a step of one device, and steps whose gradients are added up.
+    #: Examples in a step of all processes together, and steps whose gradients are added up.
     batch_size: int = Field(default=32, ge=1)
     accumulate: int = Field(default=1, ge=1)
     #: Examples with more tokens are left out, and counted.
@@ -42,3 +69,11 @@ class TrainingSettings(BaseModel):
     checkpoint_steps: int = Field(default=200, ge=1)
     #: Trackers that transformers reports to, such as tensorboard or wandb.
     trackers: tuple[str, ...] = ()
+
+
+def not_divided(name: str, size: int, processes: int) -> str:
+    """The sentence for a size that cannot be shared out to processes that train together."""
+    return (
+        f"'{name}' is what a step of all processes sees, and {size} cannot be shared out to "
+        f"{processes} of them: make it a multiple of {processes}"
+    )

@@ -227,9 +227,12 @@ def test_an_answer_that_occurs_elsewhere_in_the_chat_is_found(answer: str) -> No
     assert target(byte_level(CHATML), talk, "chat") == f"{answer}<|im_end|>"
 
 
-def test_a_thought_left_open_is_refused() -> None:
-    with pytest.raises(ModelError, match="without thinking"):
-        encode_example(byte_level(THINKING), TALK, "chat", 1000)
+def test_a_thought_left_open_is_closed_before_the_answer() -> None:
+    tokenizer = byte_level(THINKING)
+    example = encode_example(tokenizer, TALK, "chat", 1000)
+    shown = tokenizer.decode(example.input_ids)
+    assert "<|im_start|>assistant\n<think>\n\n</think>\n\n" + TALK.last.text in shown
+    assert target(tokenizer, TALK, "chat") == f"{TALK.last.text}<|im_end|>"
 
 
 @settings(max_examples=40, deadline=None)
@@ -287,8 +290,9 @@ def test_too_long_is_reported_and_returned_whole() -> None:
 def test_refusals_say_what_to_do() -> None:
     with pytest.raises(ModelError, match=r"use style: transcript, or pass a chat template"):
         encode_example(byte_level(), TALK, "chat", 1000)
-    with pytest.raises(ModelError, match="System role not supported"):
-        prompt_ids(byte_level(GEMMA), ChatPrompt((Message("system", "s"), Message("user", "q"))))
+    strict = "{% if messages %}{{ raise_exception('no such role') }}{% endif %}"
+    with pytest.raises(ModelError, match="refuses these messages: no such role"):
+        prompt_ids(byte_level(strict), ChatPrompt((Message("system", "s"), Message("user", "q"))))
     with pytest.raises(ModelError, match="set eos_token"):
         encode_example(word_level(), TALK, "transcript", 1000)
     silent = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"

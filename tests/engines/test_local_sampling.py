@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -248,12 +249,32 @@ def test_a_model_in_training_is_sampled_without_dropout_and_stays_in_training(
     assert training.training
 
 
-def test_out_of_memory_halves_the_batch(model: Any, tokenizer: Any) -> None:
+def no_memory() -> NoReturn:
+    """What torch raises on a CPU: an array of a million million numbers."""
+    torch.empty(2**60, dtype=torch.uint8)
+    raise AssertionError("there was memory")
+
+
+def no_gpu_memory() -> NoReturn:
+    raise torch.OutOfMemoryError
+
+
+def no_python_memory() -> NoReturn:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("fail", [no_memory, no_gpu_memory, no_python_memory])
+def test_out_of_memory_halves_the_batch(
+    fail: Callable[[], NoReturn],
+    model: Any,
+    tokenizer: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     small = copy.deepcopy(model)
 
     def refuse(module: Any, args: Any, kwargs: Any) -> None:
         if len(kwargs["input_ids"]) > 3:
-            raise torch.OutOfMemoryError
+            fail()
 
     prompts = [TextPrompt(f"{i} weather") for i in range(20)]
     expected = LocalEngine(model, tokenizer, name="a").sample(prompts, SamplingParams(6), range(20))
@@ -261,6 +282,22 @@ def test_out_of_memory_halves_the_batch(model: Any, tokenizer: Any) -> None:
     engine = LocalEngine(small, tokenizer, name="tiny", batch_size=16)
     assert engine.sample(prompts, SamplingParams(6), range(20)) == expected
     assert engine.batch_size == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(" requests at once: ")[0][-2:] for line in told] == ["16", " 8", " 4"]
+    assert told[-1] == (
+        "Note: transformers:tiny ran out of memory on 4 requests at once: from here on it takes 2."
+    )
+
+
+def test_another_failure_is_no_lack_of_memory(model: Any, tokenizer: Any) -> None:
+    def break_off(*args: Any) -> None:
+        raise RuntimeError("the memory of this test")
+
+    broken = copy.deepcopy(model)
+    broken.register_forward_pre_hook(break_off)
+    engine = LocalEngine(broken, tokenizer, name="tiny")
+    with pytest.raises(RuntimeError, match="of this test"):
+        greedy(engine, PROMPTS, 3)
 
 
 def test_no_memory_for_a_single_request_is_an_error(model: Any, tokenizer: Any) -> None:

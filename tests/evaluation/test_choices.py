@@ -268,7 +268,7 @@ def test_all_right_is_no_certainty_and_nothing_is_no_share() -> None:
         ({"prompt": "x", "corrects": [" (A)"], "incorrects": []}, "one right answer and at least"),
         ({"prompt": "x", "corrects": [" (A)"], "incorrects": [" (A)"]}, "all different"),
         ({"prompt": "x", "corrects": [1], "incorrects": [" (A)"]}, "must be lists of answers"),
-        ([], "line 1: expected an object with 'prompt'"),
+        (3, "line 1: expected an object with 'prompt'"),
     ],
 )
 def test_a_wrong_row_is_one_sentence(tmp_path: Path, row: object, sentence: str) -> None:

@@ -370,7 +370,7 @@ def test_every_form_of_file(tmp_path: Path) -> None:
         ('{"prompt": "q", "response": 3}\n', "line 1: 'prompt' and 'response' must be text"),
         ('{"rl_prompt": "q", "sampled_answers": [3]}\n', "line 1: each of 'sampled_answers'"),
         ('{"sample": 1, "policy": "p"}\n', "line 1: this is no answer record of a run"),
-        ("[1]\n", "line 1: .*found no such row"),
+        ("3\n", "line 1: .*found no such row"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: str, sentence: str) -> None:

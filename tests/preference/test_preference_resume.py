@@ -25,7 +25,8 @@ def run(model: Path, work: Path, config: dict[str, Any], die_at: int | str | Non
 
 
 def result(work: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted((work / "result").iterdir())}
+    files = sorted(path for path in (work / "result").rglob("*") if path.is_file())
+    return {str(file.relative_to(work)): file.read_bytes() for file in files}
 
 
 #: What differs from CONFIG, and where the run dies.
@@ -37,6 +38,10 @@ CASES: dict[str, tuple[dict[str, Any], int | str]] = {
     "with adapters": ({"epochs": 2, "lora": {"rank": 2}}, 8),
     "in the pretraining": ({"pmp": CONFIG}, 4),
     "after the pretraining": ({"pmp": CONFIG}, "second"),
+    "after the pretraining, with its adapters": (
+        {"pmp": CONFIG | {"lora": {"rank": 2}}, "lora": {"rank": 2}},
+        "second",
+    ),
 }
 
 
@@ -48,5 +53,5 @@ def test_a_killed_run_ends_with_the_same_bytes(case: str, llama: Path, tmp_path:
     run(llama, cut, config, die_at)
     assert not (cut / "result/preference_model.json").exists()
     run(llama, cut, config)
-    assert result(cut)["model.safetensors"] == result(whole)["model.safetensors"]
+    assert result(cut)["result/model.safetensors"] == result(whole)["result/model.safetensors"]
     assert result(cut) == result(whole)

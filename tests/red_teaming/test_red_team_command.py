@@ -151,6 +151,10 @@ def test_a_chat_model_of_any_make(cai: Cai, tmp_path: Path, architecture: str) -
     ]
     (tmp_path / "human.txt").write_text("".join(f"{text}\n" for text in texts))
     model = save_random_model(tmp_path / "model", architecture, texts * 20)
+    settings = model / "generation_config.json"
+    known = json.loads(settings.read_text())
+    ends = [*known["eos_token_id"], *range(100, 150)]  # so that more of its texts end in time
+    settings.write_text(json.dumps(known | {"eos_token_id": ends}))
     options = order(count=12, model=model, prompts=tmp_path / "human.txt", style="chat", tries=20)
     options += ["--few-shots", "3", "--max-new-tokens", "12"]
     code, _, told = cai("red-team", *options, "--out", tmp_path / "out")

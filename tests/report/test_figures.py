@@ -118,7 +118,7 @@ def without(metrics: dict[str, Any], *path: str) -> dict[str, Any]:
         (["arms", "*", "training"], {"rl_curves"}),
         (["arms", "*", "along"], {"rl_monitors"}),
     ],
-    ids=" ".join,
+    ids=lambda names: " ".join(sorted(names)),
 )
 def test_what_is_not_measured_leaves_out_its_figure_alone(
     metrics: dict[str, Any], missing: list[str], gone: set[str]

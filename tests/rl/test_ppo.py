@@ -13,7 +13,8 @@ import torch
 
 from constitutional.dialogue import Conversation, prompt_for, prompt_ids
 from constitutional.errors import TrainingError
-from constitutional.rl.ppo import PPO, Critic, StepMetrics
+from constitutional.rl.networks import Critic, begin_networks
+from constitutional.rl.ppo import PPO, StepMetrics
 from constitutional.rl.rollout import (
     Prompts,
     collate,
@@ -48,10 +49,10 @@ def build(
 ) -> PPO:
     options = {"score": says_yes, "offset": 0.0, "held_out_score": None, **changes}
     config = options.pop("config", CONFIG)
+    offset = options["offset"]
     return PPO(
-        copy.deepcopy(policy),
+        begin_networks(copy.deepcopy(policy), preference_model, offset, config.lora, 0),
         tokenizer,
-        preference_model,
         prompts=Prompts(prompts, ()),
         config=config,
         seed=0,
@@ -124,7 +125,7 @@ def test_padding_changes_no_logprob_and_no_value(
 ) -> None:
     """Each row of a ragged batch against the same row alone."""
     ppo = build(policy, tokenizer, preference_model, prompts, tmp_path)
-    critic = Critic(preference_model, 0.0).eval()
+    critic = Critic(preference_model.base_model, preference_model.score, 0.0).eval()
     completions = sample_answers(ppo._engine, prompts, 0, 6, 0)
     assert len({c.tokens for c in completions}) > 1
     together = collate(tokenizer, ppo._engine, prompts, completions)
@@ -157,7 +158,8 @@ def test_the_critic_begins_as_the_preference_model(
         tokenizer, ppo._engine, prompts[:1], sample_answers(ppo._engine, prompts[:1], 0, 6, 0)
     )
     with torch.no_grad():
-        first = Critic(preference_model.eval(), 0.25)(batch)[0, 0]
+        began = preference_model.eval()
+        first = Critic(began.base_model, began.score, 0.25)(batch)[0, 0]
         asked = batch.input_ids[:, : -batch.responses.shape[1]]
         hidden = preference_model.model(asked).last_hidden_state
         assert first.item() == pytest.approx(

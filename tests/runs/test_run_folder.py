@@ -14,7 +14,14 @@ import yaml
 from pydantic import BaseModel
 
 from constitutional.errors import EngineError, RunFolderError
-from constitutional.runs import QuietProgress, Records, RunFolder, interruptible, safe_records
+from constitutional.runs import (
+    QuietProgress,
+    Records,
+    RunFolder,
+    interruptible,
+    one_by_one,
+    safe_records,
+)
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -50,7 +57,7 @@ def reply(run: RunFolder, work: Any, items: str = "abcdefg", **inputs: str) -> R
         record_type=Reply,
         items=list(items),
         block_size=3,
-        work=work,
+        make=one_by_one(work),
         progress=QuietProgress(),
     )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from constitutional.runs import QuietProgress, RunFolder, interruptible
+from constitutional.runs import QuietProgress, RunFolder, interruptible, one_by_one
 
 COMMAND = "cai go-on"
 RECIPE = {"seed": 7, "engine": {"batch_size": 4}}
@@ -47,7 +47,7 @@ def records(folder: Path, pause: float = 0.0005) -> None:
             record_type=Reply,
             items=ITEMS,
             block_size=3,
-            work=work,
+            make=one_by_one(work),
             progress=QuietProgress(),
         )
 

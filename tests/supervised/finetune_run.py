@@ -22,7 +22,7 @@ def main(model: str, work: str, config: dict[str, Any], die_at: int | str | None
     """``die_at``: a step, "half a checkpoint" (the second), or "end" (before the result)."""
     torch.set_num_threads(1)
     if die_at == "end":
-        module._save = die
+        module._Saved.at_the_end = die  # type: ignore[method-assign]
     module.finetune(
         model,
         [

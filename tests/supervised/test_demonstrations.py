@@ -24,7 +24,7 @@ def test_every_form_ends_in_the_answer(tmp_path: Path) -> None:
         {"transcript": "\n\nHuman: Why?\n\nAssistant: So."},
         {"prompt": "Why?", "completion": " So.\n"},
     )
-    found = read_demonstrations(path)
+    found = read_demonstrations(path).conversations
     assert len(set(found)) == 1, "three forms of one demonstration"
     assert [(turn.role, turn.text) for turn in found[0].turns] == [
         ("human", "Why?"),
@@ -52,7 +52,7 @@ def test_a_row_without_an_answer_is_refused_with_its_line(
 
 
 def test_the_microworld_shows_nothing_but_right_help() -> None:
-    found = read_demonstrations(data_file("prompts/demonstrations.jsonl"))
+    found = read_demonstrations(data_file("prompts/demonstrations.jsonl")).conversations
     assert len(found) > 500
     for shown in found:
         prompt = shown.model_copy(update={"turns": shown.turns[:-1]})

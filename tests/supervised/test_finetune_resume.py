@@ -33,7 +33,8 @@ def killed(model: Path, work: Path, config: dict[str, Any], die_at: int | str) -
 
 
 def result(work: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted((work / "result").iterdir())}
+    files = sorted(path for path in (work / "result").rglob("*") if path.is_file())
+    return {str(file.relative_to(work)): file.read_bytes() for file in files}
 
 
 def checkpoints(work: Path) -> dict[int, bool]:
@@ -65,7 +66,7 @@ def test_a_killed_run_ends_with_the_same_bytes(case: str, llama: Path, tmp_path:
     assert checkpoints(cut) == left
     assert not (cut / "result").exists()
     finetune_run.main(str(llama), str(cut), config)
-    assert result(cut)["model.safetensors"] == result(whole)["model.safetensors"]
+    assert result(cut)["result/model.safetensors"] == result(whole)["result/model.safetensors"]
     assert result(cut) == result(whole)
 
 

@@ -9,10 +9,14 @@ from typing import Annotated
 import typer
 
 from constitutional.cli.constitution import app as constitution_app
+from constitutional.cli.doctor import doctor
 from constitutional.cli.evaluate import app as evaluate_app
+from constitutional.cli.export import export
 from constitutional.cli.microworld import app as microworld_app
 from constitutional.cli.monitor import monitor
+from constitutional.cli.plan import plan
 from constitutional.cli.red_team import red_team
+from constitutional.cli.serve import serve_pm
 
 app = typer.Typer(
     help="Constitutional AI: from principles in plain language to a helpful and harmless model.",
@@ -25,6 +29,10 @@ app.add_typer(microworld_app, name="microworld")
 app.add_typer(evaluate_app, name="eval")
 app.command()(monitor)
 app.command()(red_team)
+app.command("serve-pm")(serve_pm)
+app.command()(export)
+app.command()(plan)
+app.command()(doctor)
 
 Out = Annotated[
     Path | None, typer.Option("--out", help="The run's folder; the same command goes on in it.")

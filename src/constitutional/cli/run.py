@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from constitutional.recipe import load_recipe
+from constitutional.recipe import check_extras, load_recipe
 
 
 def run_recipe(
@@ -22,6 +22,7 @@ def run_recipe(
     """Read and check everything, run the pipeline, and show the results."""
     command = "cai " + shlex.join(sys.argv[1:])
     recipe = load_recipe(path, seed=seed, constitution=constitution)
+    check_extras(recipe)
     out = out or Path("runs") / f"{recipe.name}-{recipe.seed}"
     print(f"{recipe.name}: reading models and prompts, results go to {out}", file=sys.stderr)
 
@@ -39,7 +40,11 @@ def run_recipe(
         for note in inputs.notes:
             print(f"Note: {note}.", file=sys.stderr)
         with RunFolder.open(
-            out, recipe.model_dump(mode="json"), command=command, inputs=inputs.hashes
+            out,
+            recipe.model_dump(mode="json"),
+            command=command,
+            inputs=inputs.hashes,
+            free_keys=recipe.free_keys,
         ) as run:
             for skipped in Path(aside).iterdir():
                 shutil.copy(skipped, run.path)

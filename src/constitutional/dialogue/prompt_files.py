@@ -44,20 +44,21 @@ class Row:
     problem: str | None = None
 
 
-def read_rows(spec: str | Path) -> Iterator[Row]:
+def read_rows(spec: str | Path, part: str | None = None) -> Iterator[Row]:
     """The rows of a file, a folder or a Hugging Face data set (``name`` or ``name:split``).
 
-    Lines are streamed; only a ``.json`` list is read whole. Raises PromptFileError for what cannot
-    be read at all; a single unreadable line is a row with a ``problem``.
+    ``part`` is the folder of a data set on the hub that is read. Lines are streamed; only a list is
+    read whole. Raises PromptFileError for what cannot be read at all; a single unreadable line is a
+    row with a ``problem``.
     """
     path = Path(spec)
     if path.is_file():
         return _read_file(path)
     if path.is_dir():
-        return _read_dataset(str(path), "train")
+        return _read_dataset(str(path), "train", part)
     _refuse_missing_file(str(spec), path)
     name, _, split = str(spec).partition(":")
-    return _read_dataset(name, split or "train")
+    return _read_dataset(name, split or "train", part)
 
 
 def _refuse_missing_file(spec: str, path: Path) -> None:
@@ -105,7 +106,8 @@ def _reader(path: Path) -> Callable[[Path], Iterator[Row]]:
     if not start:
         raise PromptFileError("the file is empty: expected at least one prompt", path=path)
     if suffix in (".jsonl", ".ndjson"):
-        return _read_json_lines
+        # hh-rlhf's red-team attempts are a list under the name of lines
+        return _read_json_list if start[:1] == b"[" else _read_json_lines
     if suffix in (".csv", ".tsv"):
         return _read_csv
     if suffix == ".json" or (suffix not in (".txt", ".text") and start[:1] in (b"{", b"[")):
@@ -259,12 +261,12 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         raise PromptFileError(f"no valid Parquet data: {error}", path=path) from error
 
 
-def _read_dataset(name: str, split: str) -> Iterator[Row]:
-    for number, item in enumerate(_load_dataset(name, split), start=1):
+def _read_dataset(name: str, split: str, part: str | None) -> Iterator[Row]:
+    for number, item in enumerate(_load_dataset(name, split, part), start=1):
         yield Row(item, json.dumps(item, default=str), label=f"row {number}")
 
 
-def _load_dataset(name: str, split: str) -> Any:
+def _load_dataset(name: str, split: str, part: str | None) -> Any:
     """A ``datasets`` data set from a folder (saved, or of data files) or from the hub."""
     try:
         import datasets
@@ -275,7 +277,7 @@ def _load_dataset(name: str, split: str) -> Any:
         if any((folder / mark).is_file() for mark in ("state.json", "dataset_dict.json")):
             saved = datasets.load_from_disk(name)
             return saved[split] if isinstance(saved, datasets.DatasetDict) else saved
-        return datasets.load_dataset(name, split=split)
+        return datasets.load_dataset(name, split=split, data_dir=part)
     except Exception as error:  # the library lets through errors of the many it is built upon
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         what = "no data set could be loaded from this folder"

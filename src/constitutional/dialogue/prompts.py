@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from constitutional.dialogue.conversation import Conversation
+from constitutional.dialogue.forms import Form, LeftOut
 from constitutional.dialogue.prompt_files import FORMS, Row, read_rows
 from constitutional.dialogue.prompt_rows import MalformedRow, RowPrompts, prompts_in
 from constitutional.dialogue.transcript import render
@@ -53,7 +55,8 @@ class PromptSet:
 
     ``read``: rows read. ``bad``: malformed rows set aside. ``duplicates``: prompts dropped because
     an earlier row holds the same conversation. ``empty_turns``: human turns of a dialogue that
-    hold no text and so are no prompts.
+    hold no text and so are no prompts. ``left_out``: rows that the form of a data set leaves out,
+    by reason.
     """
 
     records: tuple[PromptRecord, ...]
@@ -61,6 +64,7 @@ class PromptSet:
     bad: int
     duplicates: int
     empty_turns: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -81,14 +85,17 @@ def load_prompts(
     limit: int | None = None,
     skip_bad_to: str | Path | None = None,
     column: str | None = None,
+    form: Form | None = None,
 ) -> PromptSet:
     """Read a prompt set from a file, a folder, or a Hugging Face data set (``name[:split]``).
 
     The forms of a file are those of :data:`~constitutional.dialogue.prompt_files.FORMS`, those of a
     row stand in :mod:`constitutional.dialogue.prompt_rows`. ``column`` names the key or column that
-    holds the prompt. Reading ends after ``limit`` prompts. A malformed line raises PromptFileError,
-    unless ``skip_bad_to`` is given: then it is counted, and set aside in that file as a JSON line
-    with ``file``, ``line`` or ``place``, ``reason`` and the ``text`` as it stood.
+    holds the prompt; ``form`` translates the rows of another data set
+    (:mod:`constitutional.dialogue.presets`), and what it leaves out is counted. Reading ends after
+    ``limit`` prompts. A malformed line raises PromptFileError, unless ``skip_bad_to`` is given:
+    then it is counted, and set aside in that file as a JSON line with ``file``, ``line`` or
+    ``place``, ``reason`` and the ``text`` as it stood.
 
     Raises PromptFileError also when there is no prompt at all, MissingExtraError when the form
     needs an optional package.
@@ -101,22 +108,25 @@ def load_prompts(
         )
     with closing(_BadRows(Path(spec), skip_bad_to)) as bad:
         gathered = _Gathered(Path(spec), kind)
-        for row in read_rows(spec):
+        for row in read_rows(spec, None if form is None else form.part):
             gathered.read += 1
             try:
-                gathered.add(_prompts_of(row, column), limit)
+                gathered.add(_prompts_of(row, column, form), limit)
+            except LeftOut as row_left_out:
+                gathered.left_out[row_left_out.reason] += 1
             except MalformedRow as error:
                 bad.set_aside(row, str(error))
             if limit is not None and len(gathered.records) >= limit:
                 break
         if not gathered.records:
-            raise PromptFileError(_nothing_found(gathered.read, bad.count), path=spec)
+            raise PromptFileError(_nothing_found(gathered, bad.count), path=spec)
     return PromptSet(
         records=tuple(gathered.records.values()),
         read=gathered.read,
         bad=bad.count,
         duplicates=gathered.duplicates,
         empty_turns=gathered.empty_turns,
+        left_out=gathered.left_out,
     )
 
 
@@ -137,6 +147,7 @@ class _Gathered:
         self.source = path.name
         self.records: dict[str, PromptRecord] = {}
         self.read = self.duplicates = self.empty_turns = 0
+        self.left_out: Counter[str] = Counter()
         self._ids: set[str] = set()
 
     def add(self, prompts: RowPrompts, limit: int | None) -> None:
@@ -200,16 +211,19 @@ class _BadRows:
             self._file.close()
 
 
-def _prompts_of(row: Row, column: str | None) -> RowPrompts:
+def _prompts_of(row: Row, column: str | None, form: Form | None) -> RowPrompts:
     if row.problem is not None:
         raise MalformedRow(row.problem)
-    return prompts_in(row.value, column)
+    return prompts_in(row.value if form is None else form(row.value), column)
 
 
-def _nothing_found(read: int, bad: int) -> str:
+def _nothing_found(gathered: _Gathered, bad: int) -> str:
+    if gathered.left_out:
+        reasons = ", ".join(f"{n} ({reason})" for reason, n in sorted(gathered.left_out.items()))
+        return f"no prompt for this use among {gathered.read} rows: left out {reasons}"
     if bad:
         return f"all {bad} rows are malformed: expected {FORMS}"
-    return f"no prompt found in {read} rows: expected at least one"
+    return f"no prompt found in {gathered.read} rows: expected at least one"
 
 
 def _digest(conversation: Conversation) -> str:

@@ -23,12 +23,12 @@ _SPECIAL_TOKEN = re.compile(r"<\|[a-zA-Z0-9_]+\|>|</?(?:start|end)_of_turn>|\[/?
 LOOP_WORDS, LOOP_TIMES = 4, 4
 
 
-def flags(text: str, ended: Literal["eos", "stop", "length"]) -> tuple[Flag, ...]:
+def flags(text: str, ended: Literal["eos", "stop", "length", "filter"]) -> tuple[Flag, ...]:
     """What is wrong with the shape of a sampled text; empty when nothing is.
 
     ``empty``: no letter or digit. ``looped``: some run of 4 words occurs 4 times or more.
     ``role_marker``: a line opens with a role marker, or a chat template's control token occurs.
-    ``cut_off``: the token limit ended it.
+    ``cut_off``: the token limit ended it, or the filter of a server.
     """
     found: list[Flag] = []
     if not any(c.isalnum() for c in text):
@@ -37,7 +37,7 @@ def flags(text: str, ended: Literal["eos", "stop", "length"]) -> tuple[Flag, ...
         found.append("looped")
     if _ROLE_MARKER.search(text) or _SPECIAL_TOKEN.search(text):
         found.append("role_marker")
-    if ended == "length":
+    if ended in ("length", "filter"):
         found.append("cut_off")
     return tuple(found)
 

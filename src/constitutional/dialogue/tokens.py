@@ -10,18 +10,20 @@ first ids of the example that it is trained on.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError
-
-from constitutional.dialogue.conversation import REQUESTING_ROLES, Conversation
+from constitutional.dialogue.conversation import REQUESTING_ROLES, Conversation, Turn
 from constitutional.dialogue.rendering import chat_messages, prompt_for
+from constitutional.dialogue.templates import apply_template
 from constitutional.dialogue.vocabulary import check_vocabulary as check_vocabulary
 from constitutional.dialogue.vocabulary import unknown_words as unknown_words
 from constitutional.engines.base import ChatPrompt, Message, Prompt, Style, TextPrompt
-from constitutional.errors import ModelError
+from constitutional.engines.thoughts import (
+    begins_with_thought,
+    without_thoughts,
+)
+from constitutional.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,12 +52,14 @@ def encode_example(
 ) -> TokenizedExample:
     """The conversation as a training example whose last turn, with its end, is the target.
 
-    ``max_length`` counts tokens, those of the prompt and the end included. Raises ValueError when
-    the last turn is not one that a model writes, ModelError when the tokenizer lacks an end token
-    or a usable chat template, InputError when the turns of a chat do not alternate.
+    ``max_length`` counts tokens, those of the prompt and the end included. A thought
+    (``<think>...</think>``) in the last turn is left out. Raises ValueError when the last turn is
+    not one that a model writes, ModelError when the tokenizer lacks an end token or a usable chat
+    template, InputError when the turns of a chat do not alternate or the last one is all thought.
     """
     if not conversation.turns or conversation.last.role in REQUESTING_ROLES:
         raise ValueError("a training example ends in a turn that the model is to write")
+    conversation = _without_thoughts(conversation)
     before = Conversation(turns=conversation.turns[:-1])
     prompt = prompt_for(before, conversation.last.role, style)
     ids = prompt_ids(tokenizer, prompt)
@@ -66,6 +70,18 @@ def encode_example(
         target = [*answer, _end_id(tokenizer)]
     loss = [False] * len(ids) + [True] * len(target)
     return TokenizedExample(ids + target, loss, cut=len(loss) > max_length)
+
+
+def _without_thoughts(conversation: Conversation) -> Conversation:
+    *before, last = conversation.turns
+    if not begins_with_thought(last.text):
+        return conversation
+    text = without_thoughts(last.text)
+    if not text.strip():
+        raise InputError(
+            f"a training example is all thought and no answer ({last.text[:40]!r}): leave it out"
+        )
+    return Conversation(turns=(*before, Turn(role=last.role, text=text)))
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
@@ -79,16 +95,55 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
         ids = _encode(tokenizer, prompt.text)
         bos = tokenizer.bos_token_id
         return [bos, *ids] if _puts_bos_first(tokenizer) and ids[:1] != [bos] else ids
-    opened = _apply_template(tokenizer, prompt.messages, awaiting_answer=True)
-    return _encode(tokenizer, opened) + _continue(tokenizer, opened, prompt.answer_prefix)
+    opened, begun = _opened(tokenizer, prompt)
+    return _encode(tokenizer, opened) + _continue(tokenizer, opened, begun)
+
+
+def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
+    """The prompt as one text with its special tokens, for a program that adds none of its own.
+
+    Encoded without special tokens it gives :func:`prompt_ids`. Raises as that does.
+    """
+    if isinstance(prompt, ChatPrompt):
+        return "".join(_opened(tokenizer, prompt))
+    bos = tokenizer.bos_token
+    if _puts_bos_first(tokenizer) and not prompt.text.startswith(str(bos)):
+        return f"{bos}{prompt.text}"
+    return prompt.text
+
+
+def answer_end_id(tokenizer: PreTrainedTokenizerBase, style: Style) -> int:
+    """The token that ends every training example, and so what a trained model ends its turns with.
+
+    In a chat it may be another than the tokenizer's end token: that of many pretrained models ends
+    a document. Raises ModelError as :func:`encode_example` does.
+    """
+    example = encode_example(tokenizer, Conversation.of("a", "b"), style, max_length=1)
+    return example.input_ids[-1]
 
 
 def continuation_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, text: str) -> list[int]:
     """The ids of ``text`` as what follows ``prompt``; to be put after :func:`prompt_ids` of it."""
     if isinstance(prompt, TextPrompt):
         return _continue(tokenizer, prompt.text, text)
-    opened = _apply_template(tokenizer, prompt.messages, awaiting_answer=True)
-    return _continue(tokenizer, opened + prompt.answer_prefix, text)
+    return _continue(tokenizer, "".join(_opened(tokenizer, prompt)), text)
+
+
+def _opened(tokenizer: PreTrainedTokenizerBase, prompt: ChatPrompt) -> tuple[str, str]:
+    """The chat up to the assistant's turn, and what that turn begins with.
+
+    Some templates put a blank before every answer (Mistral's), and so before a begun one; others
+    a header, which training has the model write.
+    """
+    opened = apply_template(tokenizer, prompt.messages, awaiting_answer=True)
+    if not prompt.answer_prefix:
+        return opened, ""
+    answer = Message("assistant", _PLACEHOLDER)
+    whole = apply_template(tokenizer, [*prompt.messages, answer], awaiting_answer=False)
+    before, found, _ = whole.partition(_PLACEHOLDER)
+    lead = before.removeprefix(opened) if found and before.startswith(opened) else ""
+    begun = "" if _EMPTY_THOUGHT.fullmatch(lead) else lead
+    return opened, begun + prompt.answer_prefix
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -136,35 +191,11 @@ def _end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return end
 
 
-def _apply_template(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, awaiting_answer: bool
-) -> str:
-    """The messages as the chat template writes them, open for the assistant if asked.
-
-    Templates with a thinking mode are asked for the plain one: the thoughts of a model are neither
-    a critique nor a revision.
-    """
-    if not getattr(tokenizer, "chat_template", None):
-        raise ModelError(
-            "the tokenizer has no chat template: use style: transcript, or pass a chat template"
-        )
-    try:
-        text: str = tokenizer.apply_chat_template(
-            [{"role": message.role, "content": message.content} for message in messages],
-            tokenize=False,
-            add_generation_prompt=awaiting_answer,
-            enable_thinking=False,
-        )
-    except (TemplateError, ValueError, TypeError) as error:
-        raise ModelError(f"the chat template refuses these messages: {error}") from error
-    return text
-
-
 def _chat_target_ids(
     tokenizer: PreTrainedTokenizerBase, prompt: ChatPrompt, messages: tuple[Message, ...]
 ) -> list[int]:
     """The ids of the answer and its end; the end token is added where the template has none."""
-    prefix = _apply_template(tokenizer, prompt.messages, awaiting_answer=True)
+    prefix = apply_template(tokenizer, prompt.messages, awaiting_answer=True)
     text, closing = _answer_text(tokenizer, messages, prefix)
     ids = continuation_ids(tokenizer, prompt, text + closing)
     if not closing or not _is_marker(tokenizer, ids[-1]):
@@ -182,13 +213,13 @@ def _answer_text(
     strip blanks), or verbatim where the template rewrites it.
     """
     *before, answer = messages
-    framed = _apply_template(
+    framed = apply_template(
         tokenizer, [*before, Message("assistant", _PLACEHOLDER)], awaiting_answer=False
     )
     opening, found, closing = framed.partition(_PLACEHOLDER)
     if not found:
         raise ModelError("the chat template leaves out the assistant's last message")
-    full = _apply_template(tokenizer, messages, awaiting_answer=False)
+    full = apply_template(tokenizer, messages, awaiting_answer=False)
     framed_alike = full.startswith(opening) and full[len(opening) :].endswith(closing)
     content = full[len(opening) : len(full) - len(closing)] if framed_alike else answer.content
     # a model that has written its end-of-turn token is not asked for the line break behind it

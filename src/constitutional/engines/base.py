@@ -40,6 +40,8 @@ class ChatPrompt:
 
 Prompt = TextPrompt | ChatPrompt
 Style = Literal["transcript", "chat"]
+#: Weights in fewer bits than they are stored in.
+Quantize = Literal["4bit"]
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,15 @@ class Completion:
     """A sampled text and why it ended.
 
     ``eos``: the model ended it; ``stop``: a stop string was reached (and cut off);
-    ``length``: ``max_new_tokens`` were used, so the text is cut off.
+    ``length``: ``max_new_tokens`` were used, so the text is cut off; ``filter``: a server's filter
+    cut it off.
     ``tokens`` is the number of sampled tokens, those of the end or the stop string included.
     ``token_ids`` are these tokens where the engine knows them, and ``logprobs`` the natural
     log-probability with which each was drawn where they were asked for; else both are empty.
     """
 
     text: str
-    ended: Literal["eos", "stop", "length"]
+    ended: Literal["eos", "stop", "length", "filter"]
     tokens: int
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()

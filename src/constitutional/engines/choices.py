@@ -11,24 +11,6 @@ from constitutional.engines.prefill import CausalModel, Ids, Prefilled, prefill
 from constitutional.errors import EngineError
 
 
-def check_choices(choices: Sequence[str], ids: Sequence[Ids]) -> None:
-    """Raise EngineError unless there are choices, each with tokens, no two with the same.
-
-    The probabilities of two choices with the same tokens could not be told apart.
-    """
-    if not choices:
-        raise EngineError("choice_logprobs needs at least one choice")
-    for number, tokens in enumerate(ids):
-        if not tokens:
-            raise EngineError(f"choice {choices[number]!r} has no tokens")
-        if tokens in ids[:number]:
-            twin = choices[ids.index(tokens)]
-            raise EngineError(
-                f"choices {twin!r} and {choices[number]!r} are the same tokens to this tokenizer; "
-                "give choices that it tells apart"
-            )
-
-
 @torch.inference_mode()
 def choice_scores(
     model: CausalModel, prompts: Sequence[Ids], choices: Sequence[Sequence[Ids]]

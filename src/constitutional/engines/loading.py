@@ -6,41 +6,57 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+)
 from transformers.utils import logging as transformers_logging
 
-from constitutional.errors import ModelError, nearest
+from constitutional.engines.adapter_folders import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    base_of,
+    is_adapter_folder,
+)
+from constitutional.engines.base import Quantize
+from constitutional.errors import MissingExtraError, ModelError, nearest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+#: The device of a model whose layers are spread over all GPUs, by accelerate's device map.
+SPREAD = "spread"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
 #: Settings that say where a configuration came from, and not how the model computes.
 _ORIGIN = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
 
 
-def load_parts(model: str | Path, *, device: str, dtype: str) -> tuple[Any, Any]:
+def load_parts(
+    model: str | Path, *, device: str, dtype: str, quantize: Quantize | None = None
+) -> tuple[Any, Any]:
     """The model (in evaluation mode, on its device) and the tokenizer of a folder or a hub name.
 
+    A folder of adapters is loaded on its base, and merged into it unless that is ``quantize``d.
     Weights are read from safetensors files only, and no code that comes with a model is run.
-    Raises ModelError.
+    Raises ModelError, and MissingExtraError.
     """
-    place = chosen_device(device)
-    number_format = chosen_dtype(dtype, place)
+    adapters, model = _apart(model)
     local = _checked_folder(model)
     common = {"trust_remote_code": False, "local_files_only": local}
+    placed, place = placing(device, dtype, quantize)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(model), **common)
+        tokenizer = AutoTokenizer.from_pretrained(str(_of_tokenizer(adapters) or model), **common)
         # the bars of a download are worth seeing
         with without_bars() if local else nullcontext():
             network, info = AutoModelForCausalLM.from_pretrained(
-                str(model),
-                **common,
-                use_safetensors=True,
-                dtype=number_format,
-                output_loading_info=True,
+                str(model), **common, **placed, use_safetensors=True, output_loading_info=True
             )
     except Exception as error:  # whatever the libraries raise on a broken model, the user sees why
         raise ModelError(_why(model, error, local=local)) from error
@@ -51,7 +67,66 @@ def load_parts(model: str | Path, *, device: str, dtype: str) -> tuple[Any, Any]
             f"{model}: its weights lack {len(missing)} of the tensors that its config.json asks "
             f"for, the first being {missing[0]}"
         )
-    return network.to(place).eval(), tokenizer
+    if adapters is not None:
+        network = on_base(network, adapters, merge=quantize is None)
+    return (network if "device_map" in placed else network.to(place)).eval(), tokenizer
+
+
+def placing(
+    device: str, dtype: str, quantize: Quantize | None
+) -> tuple[dict[str, Any], torch.device]:
+    """What ``from_pretrained`` is told of number format and device, and the device of inputs.
+
+    In 4 bits the matrices of the layers are NF4 with double quantisation and are computed with in
+    bfloat16 (Dettmers et al. 2023, arXiv 2305.14314, s. 3); embeddings, norms and heads stay in
+    ``dtype``. Such a model is placed while it is loaded, as is one that is spread over GPUs.
+    """
+    place = chosen_device(device)
+    placed: dict[str, Any] = {"dtype": chosen_dtype(dtype, place)}
+    if quantize is not None:
+        if find_spec("bitsandbytes") is None:
+            raise MissingExtraError("bitsandbytes", "quant", "a model in 4 bits")
+        placed["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+        placed["device_map"] = {"": place}
+    if device == SPREAD:
+        placed["device_map"] = "auto"
+    return placed, place
+
+
+def on_base(network: Any, adapters: Path, *, merge: bool) -> Any:
+    """The base with the adapters of a folder: merged in, or beside weights that cannot hold them.
+
+    Raises ModelError where they do not fit.
+    """
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise MissingExtraError("peft", "lora", f"{adapters}, a folder of adapters,") from error
+    try:
+        with_them = PeftModel.from_pretrained(network, str(adapters), local_files_only=True)
+    except Exception as error:  # as in load_parts
+        raise ModelError(f"the adapters in {adapters} do not fit: {_first_line(error)}") from error
+    return with_them.merge_and_unload() if merge else with_them.base_model.model
+
+
+def _apart(model: str | Path) -> tuple[Path | None, str | Path]:
+    """The folder of adapters, if ``model`` is one, and the model itself or their base."""
+    if not is_adapter_folder(model):
+        return None, model
+    if not (Path(model) / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(f"{model} has an {ADAPTER_CONFIG}, but no {ADAPTER_WEIGHTS}")
+    return Path(model), base_of(model)
+
+
+def _of_tokenizer(adapters: Path | None) -> Path | None:
+    """The folder of adapters where it brings a tokenizer."""
+    brings = adapters and any((adapters / name).is_file() for name in TOKENIZER_FILES)
+    return adapters if brings else None
 
 
 @contextmanager
@@ -68,23 +143,26 @@ def without_bars() -> Iterator[None]:
 
 def load_tokenizer(model: str | Path) -> Any:
     """The tokenizer of a model folder or a hub name alone. Raises ModelError as load_parts does."""
+    adapters, model = _apart(model)
     local = _checked_folder(model)
     try:
         return AutoTokenizer.from_pretrained(
-            str(model), trust_remote_code=False, local_files_only=local
+            str(_of_tokenizer(adapters) or model), trust_remote_code=False, local_files_only=local
         )
     except Exception as error:  # as in load_parts
         raise ModelError(_why(model, error, local=local)) from error
 
 
 def chosen_device(device: str) -> torch.device:
-    """``auto`` is the GPU where there is one, else the CPU."""
+    """``auto`` is the GPU where there is one, else the CPU; ``spread`` begins on the first GPU."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        place = torch.device(device)
+        place = torch.device("cuda" if device == SPREAD else device)
     except RuntimeError as error:
-        raise ModelError(f"device {device!r} is not known; use auto, cpu or cuda") from error
+        raise ModelError(
+            f"device {device!r} is not known; use auto, cpu, cuda or spread"
+        ) from error
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(
             f"device {device!r} was asked for, but torch finds no GPU; use cpu or auto"
@@ -92,8 +170,10 @@ def chosen_device(device: str) -> torch.device:
     return place
 
 
-def chosen_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """``auto`` is bfloat16 on a GPU and float32 on a CPU."""
+def chosen_dtype(dtype: str, device: torch.device) -> torch.dtype | Literal["auto"]:
+    """``auto`` is bfloat16 on a GPU and float32 on a CPU; ``stored`` is the files' own format."""
+    if dtype == "stored":
+        return "auto"  # as transformers calls it
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     if dtype not in DTYPES:
@@ -120,13 +200,17 @@ def _checked_folder(model: str | Path) -> bool:
 
 
 def _why(model: str | Path, error: Exception, *, local: bool) -> str:
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    first_line = _first_line(error)
     if local or not isinstance(error, OSError):
         return f"{model} cannot be loaded as a causal language model: {first_line}"
     return (
         f"{model} is no folder here and cannot be had from the hub "
         f"(check the name and the connection, or give a local folder): {first_line}"
     )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def eos_ids(model: Any, tokenizer: Any) -> list[int]:
@@ -139,6 +223,21 @@ def eos_ids(model: Any, tokenizer: Any) -> list[int]:
     for value in (getattr(each, "eos_token_id", None) for each in settings):
         found.update([value] if isinstance(value, int) else value or [])
     return sorted(found)
+
+
+def end_ids(model: str | Path, tokenizer: Any) -> list[int]:
+    """The same of a model whose weights are not loaded here. Raises ModelError."""
+    local = _checked_folder(model)
+    common = {"trust_remote_code": False, "local_files_only": local}
+    try:
+        config = AutoConfig.from_pretrained(str(model), **common)
+    except Exception as error:  # as in load_parts
+        raise ModelError(_why(model, error, local=local)) from error
+    try:
+        settings = GenerationConfig.from_pretrained(str(model), local_files_only=local)
+    except OSError:  # many models have none
+        settings = None
+    return eos_ids(SimpleNamespace(config=config, generation_config=settings), tokenizer)
 
 
 def position_limit(config: Any) -> int | None:

@@ -8,6 +8,7 @@ bfloat16).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -16,14 +17,28 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from constitutional.dialogue.tokens import continuation_ids, prompt_ids
-from constitutional.engines.base import Capabilities, Completion, Prompt, SamplingParams, Style
-from constitutional.engines.choices import check_choices, choice_scores
+from constitutional.engines.asking import (
+    check_request,
+    choice_ids,
+    chosen_style,
+    encode,
+    ends_of_answers,
+    spoken,
+)
+from constitutional.engines.base import (
+    Capabilities,
+    Completion,
+    Prompt,
+    Quantize,
+    SamplingParams,
+    Style,
+)
+from constitutional.engines.choices import choice_scores
 from constitutional.engines.decoding import Ending, decode
 from constitutional.engines.loading import digest, eos_ids, load_parts, position_limit
 from constitutional.engines.prefill import CausalModel
 from constitutional.engines.sampler import uniforms
-from constitutional.errors import EngineError, ModelError
+from constitutional.errors import EngineError
 
 #: Part of every fingerprint; raise it when the same weights and seeds would give other texts.
 ENGINE_VERSION = "1"
@@ -35,9 +50,9 @@ class LocalEngine:
     """A `transformers` model in this process. See :class:`~.base.Engine` for the methods.
 
     ``model`` and ``tokenizer`` are those of `transformers`; the model stays where it is. ``name``
-    is for the record. ``batch_size`` is how many requests are computed at once; on a GPU that runs
-    out of memory it is halved for good. The fingerprint is taken once, at its first use: build a
-    new engine for a model that was trained on.
+    is for the record. ``batch_size`` is how many requests are computed at once; where memory runs
+    out it is halved for good, and a line on standard error says so. The fingerprint is taken once,
+    at its first use: build a new engine for a model that was trained on.
     """
 
     def __init__(
@@ -53,11 +68,11 @@ class LocalEngine:
             raise EngineError(f"batch_size must be at least 1, found {batch_size}")
         self.batch_size = batch_size
         self._name = name
-        self._style = _chosen_style(style, tokenizer, name)
+        self._style = chosen_style(style, tokenizer, name)
         self._tokenizer = tokenizer
         self._model: Any = model
         self._forward: CausalModel | None = CausalModel(model)
-        self._eos_ids = eos_ids(model, tokenizer)
+        self._eos_ids = ends_of_answers(eos_ids(model, tokenizer), tokenizer, self._style)
         self._limit = position_limit(model.config)
 
     @classmethod
@@ -69,14 +84,16 @@ class LocalEngine:
         device: str = "auto",
         dtype: str = "auto",
         batch_size: int = 64,
+        quantize: Quantize | None = None,
     ) -> LocalEngine:
-        """An engine for a model folder or a name on the hub.
+        """An engine for a model folder, a folder of adapters, or a name on the hub.
 
         ``style`` auto is chat where the tokenizer has a chat template, else transcript. ``device``
         auto takes a GPU where there is one. ``dtype`` auto is float32 on a CPU and bfloat16 on a
-        GPU; else float32, bfloat16 or float16. Raises ModelError.
+        GPU; else float32, bfloat16 or float16. ``quantize`` holds the layers in 4 bits. Raises
+        ModelError, and MissingExtraError.
         """
-        network, tokenizer = load_parts(model, device=device, dtype=dtype)
+        network, tokenizer = load_parts(model, device=device, dtype=dtype, quantize=quantize)
         # Of a folder only its own name is recorded: the path says nothing on another machine.
         name = Path(model).resolve().name if Path(model).is_dir() else str(model)
         return cls(network, tokenizer, name=name, style=style, batch_size=batch_size)
@@ -108,12 +125,14 @@ class LocalEngine:
     ) -> list[Completion]:
         """One completion for each prompt, in order; ``seeds[i]`` alone decides the i-th draw.
 
-        A text keeps the blank that it begins with. Raises EngineError for settings that make no
-        sense, a prompt that is empty or too long, and logits that are no distribution.
+        A text keeps the blank that it begins with; one of a chat is without its thoughts, unless
+        log-probabilities are asked for, for then a text is that of its tokens. Raises EngineError
+        for settings that make no sense, a prompt that is empty or too long, and logits that are no
+        distribution.
         """
         forward = self._open()
-        _check_request(prompts, params, seeds)
-        ids = self._encode(prompts, room=params.max_new_tokens)
+        check_request(prompts, params, seeds)
+        ids = self._encode(prompts, params.max_new_tokens)
         ending = Ending(self._tokenizer, self._eos_ids, params.stop)
 
         def work(rows: Sequence[int]) -> list[Completion]:
@@ -122,7 +141,10 @@ class LocalEngine:
             return [ending.completion(row.tokens, row.logprobs) for row in sampled]
 
         with _evaluating(self._model):
-            return self._in_batches(ids, work)
+            completions = self._in_batches(ids, work)
+        if params.logprobs:
+            return completions
+        return [spoken(*each) for each in zip(prompts, completions, strict=True)]
 
     def choice_logprobs(
         self, prompts: Sequence[Prompt], choices: Sequence[str]
@@ -134,9 +156,9 @@ class LocalEngine:
         tokens, and for a prompt that is empty or too long.
         """
         forward = self._open()
-        continuations = [self._choice_ids(prompt, choices) for prompt in prompts]
+        continuations = [choice_ids(self._tokenizer, prompt, choices) for prompt in prompts]
         longest = max((len(ids) for row in continuations for ids in row), default=0)
-        ids = self._encode(prompts, room=longest)
+        ids = self._encode(prompts, longest)
 
         def work(rows: Sequence[int]) -> list[tuple[float, ...]]:
             after = [continuations[row] for row in rows]
@@ -156,24 +178,8 @@ class LocalEngine:
             raise EngineError(f"{self.name} is closed")
         return self._forward
 
-    def _choice_ids(self, prompt: Prompt, choices: Sequence[str]) -> list[list[int]]:
-        ids = [continuation_ids(self._tokenizer, prompt, choice) for choice in choices]
-        check_choices(choices, ids)
-        return ids
-
-    def _encode(self, prompts: Sequence[Prompt], *, room: int) -> list[list[int]]:
-        """The prompts' tokens, each checked to leave ``room`` for new ones."""
-        encoded = [prompt_ids(self._tokenizer, prompt) for prompt in prompts]
-        for number, ids in enumerate(encoded):
-            if not ids:
-                raise EngineError(f"prompt {number} of the request has no tokens")
-            if self._limit is not None and len(ids) + room > self._limit:
-                raise EngineError(
-                    f"prompt {number} of the request has {len(ids)} tokens, which with {room} new "
-                    f"ones is more than the {self._limit} positions of {self.name}: shorten the "
-                    "prompt or ask for fewer new tokens"
-                )
-        return encoded
+    def _encode(self, prompts: Sequence[Prompt], room: int) -> list[list[int]]:
+        return encode(self._tokenizer, prompts, room=room, limit=self._limit, who=self.name)
 
     def _in_batches(
         self, ids: Sequence[list[int]], work: Callable[[Sequence[int]], list[Result]]
@@ -187,7 +193,9 @@ class LocalEngine:
             rows = order[start : start + self.batch_size]
             try:
                 results.update(zip(rows, work(rows), strict=True))
-            except torch.OutOfMemoryError as error:
+            except (RuntimeError, MemoryError) as error:  # OutOfMemoryError is a RuntimeError
+                if not _is_out_of_memory(error):
+                    raise
                 self._halve(len(rows), error)
             else:
                 start += len(rows)
@@ -201,6 +209,19 @@ class LocalEngine:
             ) from error
         self.batch_size = rows // 2
         torch.cuda.empty_cache()
+        print(
+            f"Note: {self.name} ran out of memory on {rows} requests at once: from here on it "
+            f"takes {self.batch_size}.",
+            file=sys.stderr,
+        )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On a GPU torch says so by the class, on a CPU by the words of its allocator."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = str(error)
+    return "DefaultCPUAllocator" in said and "memory" in said
 
 
 @contextmanager
@@ -212,30 +233,3 @@ def _evaluating(model: Any) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
-
-
-def _chosen_style(style: str, tokenizer: Any, name: str) -> Style:
-    has_template = bool(getattr(tokenizer, "chat_template", None))
-    if style == "auto":
-        return "chat" if has_template else "transcript"
-    if style == "chat":
-        if not has_template:
-            raise ModelError(
-                f"{name}: style 'chat' needs a chat template, and its tokenizer has none; "
-                "use style 'transcript' or 'auto'"
-            )
-        return "chat"
-    if style == "transcript":
-        return "transcript"
-    raise ModelError(f"style {style!r} is not known: use auto, transcript or chat")
-
-
-def _check_request(prompts: Sequence[Prompt], params: SamplingParams, seeds: Sequence[int]) -> None:
-    if len(prompts) != len(seeds):
-        raise EngineError(f"each prompt needs a seed: {len(prompts)} prompts, {len(seeds)} seeds")
-    if any(seed < 0 for seed in seeds):
-        raise EngineError(f"a seed must not be negative, found {min(seeds)}")
-    if params.max_new_tokens < 1:
-        raise EngineError(f"max_new_tokens must be at least 1, found {params.max_new_tokens}")
-    if not 0 <= params.temperature < float("inf"):
-        raise EngineError(f"temperature must be 0 or more, found {params.temperature}")

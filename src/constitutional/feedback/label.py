@@ -170,6 +170,8 @@ class FeedbackModel:
 
     def _read(self, askings: Sequence[_Asking]) -> list[list[Reading]]:
         """The readings of each question, in order; what cannot be asked is unreadable."""
+        # first, for an engine may find out here that it lacks them, before anything is reasoned
+        weigh = self._weigh if self._engine.capabilities.logprobs else self._vote
         hostile = [_imitates(asking.pair) for asking in askings]
         if self._config.cot:
             sane = [x for x, bad in zip(askings, hostile, strict=True) if not bad]
@@ -182,7 +184,6 @@ class FeedbackModel:
             for asking, bad in zip(askings, hostile, strict=True)
         ]
         askable = [x for x, fault in zip(askings, faults, strict=True) if not fault]
-        weigh = self._weigh if self._engine.capabilities.logprobs else self._vote
         weighed = iter(weigh(askable) if askable else ())
         return [
             [asking.reading(Verdict(None, fault))] if fault else next(weighed)

@@ -19,6 +19,7 @@ NO_CHOICE = "the answer does not begin with (A) or (B)"
 BOTH = "the answer names both (A) and (B)"
 REFUSED = "refused"
 IMPOSSIBLE = "the engine gives neither (A) nor (B) a probability"
+UNTOLD = "the server does not tell the probability of (A) and of (B)"
 IMITATION = "a response imitates the form of the question"
 CUT_OFF = "the reasoning was cut off"
 EMPTY = "the reasoning is empty"
@@ -43,7 +44,9 @@ class Verdict:
 
 def from_logprobs(first: float, second: float) -> Verdict:
     """The two log-probabilities, normalised."""
-    if math.isnan(first) or math.isnan(second) or first == second == -math.inf:
+    if math.isnan(first) or math.isnan(second):
+        return Verdict(None, UNTOLD)
+    if first == second == -math.inf:
         return Verdict(None, IMPOSSIBLE)
     return Verdict(sigmoid(first - second))
 

@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from constitutional.dialogue.conversation import Conversation
+from constitutional.dialogue.templates import undated
 from constitutional.dialogue.tokens import encode_example, prompt_ids
 from constitutional.dialogue.transcript import opening
 from constitutional.engines.base import Style, TextPrompt
@@ -44,6 +45,10 @@ class Card(BaseModel):
     mean: float | None = None
     deviation: float | None = None
     scored: int = 0
+
+    def before_training(self) -> Card:
+        """The same without the moments of scores, which a training ends with."""
+        return self.model_copy(update={"mean": None, "deviation": None, "scored": 0})
 
 
 def begin_head(network: Any, missing: set[str], seed: int, model: str | Path) -> None:
@@ -160,9 +165,10 @@ def _transcript_template(begin: str, end: str) -> str:
 
 
 def _ending_in(end: str, template: str) -> str:
-    """The chat template without thinking, and with nothing behind the end of the last turn."""
+    """The chat template without thinking, without today's date, and with nothing behind the end of
+    the last turn."""
     token = json.dumps(end, ensure_ascii=False)
-    return (
+    return undated(
         "{% set enable_thinking = false %}{% set written %}" + template + "{% endset %}"
         f"{{{{ written.rstrip() }}}}{{% if not written.rstrip().endswith({token}) %}}"
         f"{{{{ {token} }}}}{{% endif %}}"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from constitutional.dialogue.conversation import Conversation, Role, Turn
+from constitutional.dialogue.forms import Form, LeftOut
 from constitutional.dialogue.prompt_files import read_rows
+from constitutional.dialogue.prompt_rows import MalformedRow
 from constitutional.dialogue.transcript import MARKERS, opening, parse
 from constitutional.errors import InputError
 from constitutional.preference.settings import Goal
@@ -21,12 +23,35 @@ _ROLES: dict[str, Role] = {"user": "human", "assistant": "assistant"}
 _NAMES = {role: name for name, role in _ROLES.items()}
 
 
+Place = tuple[str | Path, int | None, str]
+
+
 @dataclass
 class ComparisonSet:
     """Comparisons of a file, and how many of its rows were left out, by reason."""
 
     comparisons: list[Comparison] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+
+
+def read_comparisons(
+    spec: str | Path, *, goal: Goal, seed: int, labeller: str = "human", form: Form | None = None
+) -> ComparisonSet:
+    """Rows of hh-rlhf or of TRL, told apart by the key ``prompt``, which TRL's alone have.
+
+    ``form`` translates the rows of another data set. Raises InputError with file and line for a row
+    that is no pair, and where nothing is left.
+    """
+    found = ComparisonSet()
+    for place, row in _rows(spec, found, form):
+        read = _trl_row if "prompt" in row else _hh_rlhf_row
+        _add(found, read, row, place, goal, seed, labeller)
+    if not found.comparisons:
+        reasons = ", ".join(f"{n} ({why})" for why, n in sorted(found.left_out.items()))
+        raise InputError(
+            "no comparison found" + (f": left out {reasons}" if reasons else ""), path=spec
+        )
+    return found
 
 
 def read_hh_rlhf(
@@ -39,18 +64,8 @@ def read_hh_rlhf(
     Raises InputError with file and line for a row that is no such pair.
     """
     found = ComparisonSet()
-    for place, row in _rows(spec):
-        sides = [_split(_text(row, key, place), key, place) for key in ("chosen", "rejected")]
-        (prompt, chosen), (other, rejected) = sides
-        if prompt != other:
-            found.left_out["the prompts differ"] += 1
-        elif chosen == rejected:
-            found.left_out["the answers are the same"] += 1
-        else:
-            id_ = _id(row, spec, place)
-            asked = _conversation(prompt, place)
-            pair = _pair(id_, asked, chosen, rejected, 1.0, goal, labeller, seed)
-            found.comparisons.append(pair)
+    for place, row in _rows(spec, found):
+        _add(found, _hh_rlhf_row, row, place, goal, seed, labeller)
     return found
 
 
@@ -61,27 +76,8 @@ def read_trl(spec: str | Path, *, goal: Goal, seed: int, labeller: str = "human"
     own ``goal``, ``labeller`` and ``tags`` go before the arguments.
     """
     found = ComparisonSet()
-    for place, row in _rows(spec):
-        prompt, *answers = (_side(row, key, place) for key in ("prompt", "chosen", "rejected"))
-        chosen, rejected = (_answer(answer, place) for answer in answers)
-        probability = _probability(row, place)
-        if chosen == rejected:
-            found.left_out["the answers are the same"] += 1
-            continue
-        pair = _pair(
-            _id(row, spec, place),
-            _as_prompt(prompt, place),
-            chosen,
-            rejected,
-            probability,
-            _goal(row, goal, place),
-            str(row.get("labeller", labeller)),
-            seed,
-        )
-        tags = row.get("tags", [])
-        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-            raise _wrong(place, f"'tags' must be a list of texts, found {tags!r}")
-        found.comparisons.append(pair.model_copy(update={"tags": tuple(tags)}))
+    for place, row in _rows(spec, found):
+        _add(found, _trl_row, row, place, goal, seed, labeller)
     return found
 
 
@@ -119,19 +115,81 @@ def write_trl(comparisons: Iterable[Comparison], path: Path) -> int:
 
 
 def _rows(
-    spec: str | Path,
-) -> Iterator[tuple[tuple[str | Path, int | None, str], Mapping[str, Any]]]:
-    """Each row with its place. Raises InputError for one that is no object."""
-    for row in read_rows(spec):
+    spec: str | Path, found: ComparisonSet, form: Form | None = None
+) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    """Each row with its place; those that ``form`` leaves out are counted.
+
+    Raises InputError for one that is no object.
+    """
+    for row in read_rows(spec, None if form is None else form.part):
         place = (spec, row.line, row.label)
         if row.problem is not None:
             raise _wrong(place, row.problem)
-        if not isinstance(row.value, Mapping):
+        try:
+            value = row.value if form is None else form(row.value)
+        except LeftOut as row_left_out:
+            found.left_out[row_left_out.reason] += 1
+            continue
+        except MalformedRow as error:
+            raise _wrong(place, str(error)) from None
+        if not isinstance(value, Mapping):
             raise _wrong(place, "expected an object with 'chosen' and 'rejected'")
-        yield place, row.value
+        yield place, value
 
 
-def _wrong(place: tuple[str | Path, int | None, str], message: str) -> InputError:
+def _add(
+    found: ComparisonSet,
+    read: Callable[[Mapping[str, Any], Place, Goal, str, int], Comparison],
+    row: Mapping[str, Any],
+    place: Place,
+    goal: Goal,
+    seed: int,
+    labeller: str,
+) -> None:
+    try:
+        found.comparisons.append(read(row, place, goal, labeller, seed))
+    except LeftOut as row_left_out:
+        found.left_out[row_left_out.reason] += 1
+
+
+def _hh_rlhf_row(
+    row: Mapping[str, Any], place: Place, goal: Goal, labeller: str, seed: int
+) -> Comparison:
+    sides = [_split(_text(row, key, place), key, place) for key in ("chosen", "rejected")]
+    (prompt, chosen), (other, rejected) = sides
+    if prompt != other:
+        raise LeftOut("the prompts differ")
+    if chosen == rejected:
+        raise LeftOut("the answers are the same")
+    asked = _conversation(prompt, place)
+    return _pair(_id(row, place), asked, chosen, rejected, 1.0, goal, labeller, seed)
+
+
+def _trl_row(
+    row: Mapping[str, Any], place: Place, goal: Goal, labeller: str, seed: int
+) -> Comparison:
+    prompt, *answers = (_side(row, key, place) for key in ("prompt", "chosen", "rejected"))
+    chosen, rejected = (_answer(answer, place) for answer in answers)
+    probability = _probability(row, place)
+    if chosen == rejected:
+        raise LeftOut("the answers are the same")
+    pair = _pair(
+        _id(row, place),
+        _as_prompt(prompt, place),
+        chosen,
+        rejected,
+        probability,
+        _goal(row, goal, place),
+        str(row.get("labeller", labeller)),
+        seed,
+    )
+    tags = row.get("tags", [])
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise _wrong(place, f"'tags' must be a list of texts, found {tags!r}")
+    return pair.model_copy(update={"tags": tuple(tags)})
+
+
+def _wrong(place: Place, message: str) -> InputError:
     spec, line, label = place
     return InputError(f"{label}: {message}" if label else message, path=spec, line=line)
 
@@ -159,14 +217,14 @@ def _pair(
     return pair.swap() if derive_seed(seed, "order", id_) % 2 else pair
 
 
-def _id(row: Mapping[str, Any], spec: str | Path, place: tuple[Any, int | None, str]) -> str:
+def _id(row: Mapping[str, Any], place: Place) -> str:
     if row.get("id") is not None:
         return str(row["id"])
-    _, line, label = place
+    spec, line, label = place
     return f"{Path(spec).name.partition('.')[0]}:{label if line is None else line}"
 
 
-def _text(row: Mapping[str, Any], key: str, place: tuple[Any, int | None, str]) -> str:
+def _text(row: Mapping[str, Any], key: str, place: Place) -> str:
     value = row.get(key)
     if not isinstance(value, str):
         found = f"found {value!r:.40}" if key in row else f"found {', '.join(map(repr, row))}"
@@ -174,7 +232,7 @@ def _text(row: Mapping[str, Any], key: str, place: tuple[Any, int | None, str]) 
     return value
 
 
-def _split(text: str, key: str, place: tuple[Any, int | None, str]) -> tuple[str, str]:
+def _split(text: str, key: str, place: Place) -> tuple[str, str]:
     """The transcript before the last turn of the assistant, and that turn."""
     before, marker, answer = text.rpartition(opening("assistant"))
     if not marker:
@@ -182,7 +240,7 @@ def _split(text: str, key: str, place: tuple[Any, int | None, str]) -> tuple[str
     return before, answer.removeprefix(" ")
 
 
-def _conversation(text: str, place: tuple[Any, int | None, str]) -> Conversation:
+def _conversation(text: str, place: Place) -> Conversation:
     """The prompt of a transcript.
 
     A marker of the role that speaks already opens no turn: it is part of the text, as in prompt
@@ -203,7 +261,7 @@ def _conversation(text: str, place: tuple[Any, int | None, str]) -> Conversation
     return Conversation(turns=tuple(turns))
 
 
-def _side(row: Mapping[str, Any], key: str, place: tuple[Any, int | None, str]) -> str | list[Turn]:
+def _side(row: Mapping[str, Any], key: str, place: Place) -> str | list[Turn]:
     """A text, or messages as turns."""
     value = row.get(key)
     if not isinstance(value, list):
@@ -222,7 +280,7 @@ def _side(row: Mapping[str, Any], key: str, place: tuple[Any, int | None, str]) 
     return turns
 
 
-def _as_prompt(prompt: str | list[Turn], place: tuple[Any, int | None, str]) -> Conversation:
+def _as_prompt(prompt: str | list[Turn], place: Place) -> Conversation:
     if isinstance(prompt, str):
         text = prompt.removesuffix(" ").removesuffix(opening("assistant"))
         if text.startswith((opening("human"), f"{MARKERS['human']}:")):
@@ -233,7 +291,7 @@ def _as_prompt(prompt: str | list[Turn], place: tuple[Any, int | None, str]) -> 
     return Conversation(turns=tuple(prompt))
 
 
-def _answer(answer: str | list[Turn], place: tuple[Any, int | None, str]) -> str:
+def _answer(answer: str | list[Turn], place: Place) -> str:
     if isinstance(answer, str):
         return answer.removeprefix(" ")
     if len(answer) != 1 or answer[0].role != "assistant":
@@ -241,14 +299,14 @@ def _answer(answer: str | list[Turn], place: tuple[Any, int | None, str]) -> str
     return answer[0].text
 
 
-def _probability(row: Mapping[str, Any], place: tuple[Any, int | None, str]) -> float:
+def _probability(row: Mapping[str, Any], place: Place) -> float:
     value = row.get("p_chosen", 1.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise _wrong(place, f"'p_chosen' must be a number between 0 and 1, found {value!r}")
     return float(value)
 
 
-def _goal(row: Mapping[str, Any], goal: Goal, place: tuple[Any, int | None, str]) -> Goal:
+def _goal(row: Mapping[str, Any], goal: Goal, place: Place) -> Goal:
     value = row.get("goal", goal)
     if value not in ("harmlessness", "helpfulness"):
         raise _wrong(place, f"'goal' must be harmlessness or helpfulness, found {value!r}")

@@ -19,6 +19,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch.utils.data import Dataset
 
+from constitutional.adapters import merged, quantize_of, with_adapters
 from constitutional.dialogue.conversation import Conversation
 from constitutional.engines.base import Style
 from constitutional.errors import InputError
@@ -27,7 +28,7 @@ from constitutional.preference.judged import scores_that_fit
 from constitutional.preference.model import PreferenceModel
 from constitutional.runs.progress import Progress
 from constitutional.runs.seeds import derive_seed
-from constitutional.training import LossByExample, losses, pad_right, train, with_adapters
+from constitutional.training import LossByExample, losses, pad_right, tell_left_out, train
 from constitutional.training_settings import TrainingSettings
 
 CARD = "harm_score.json"
@@ -75,6 +76,7 @@ class Ratings(Dataset[dict[str, Any]]):
     rows: list[list[int]] = field(default_factory=list)
     ratings: list[float] = field(default_factory=list)
     too_long: int = 0
+    too_long_tokens: int = 0
 
     @property
     def lengths(self) -> list[int]:
@@ -129,7 +131,8 @@ def train_harm_score(
     conversations to measure on.
     """
     head_seed = derive_seed(seed, "harm head")
-    begun = PreferenceModel.begin(model, style=style, seed=head_seed, device=device)
+    begin = partial(PreferenceModel.begin, model, style=style, seed=head_seed, device=device)
+    begun = begin(quantize=quantize_of(config.lora))
     data, measured = (tokenise(begun, part, config.max_length) for part in (rated, held_out))
     if not data.rows or len(measured) < 2:
         raise InputError(
@@ -137,6 +140,8 @@ def train_harm_score(
             f"{len(data)} and {len(measured)} within max_length {config.max_length} "
             f"({data.too_long} and {measured.too_long} are longer)"
         )
+    among, tokens = len(data) + data.too_long, data.too_long_tokens
+    tell_left_out(progress, title, data.too_long, among, tokens, config.max_length)
     network = begun.network
     if config.lora:
         what = "a harm score"
@@ -152,7 +157,10 @@ def train_harm_score(
         device=device,
         kind=RatingTrainer,
     )
-    begun.network = trainer.model.merge_and_unload() if config.lora else trainer.model
+    begun.network = trainer.model
+    if config.lora:
+        plain = partial(begin, dtype="stored")
+        begun.network = merged(begun.network, config.lora, lambda: plain().network)
     report = HarmTraining(
         conversations=len(data),
         too_long=data.too_long,
@@ -178,6 +186,7 @@ def tokenise(
         row = _tokens(model, one.conversation)
         if len(row) > max_length or not model.fits(row):
             data.too_long += 1
+            data.too_long_tokens += len(row)
             continue
         data.rows.append(row)
         data.ratings.append(one.rating)

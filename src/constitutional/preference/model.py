@@ -28,11 +28,12 @@ from transformers.utils import logging as transformers_logging
 
 from constitutional.dialogue.conversation import Conversation
 from constitutional.dialogue.rendering import chat_messages
-from constitutional.engines.base import Message, Style
+from constitutional.engines.adapter_folders import base_of, is_adapter_folder
+from constitutional.engines.base import Message, Quantize, Style
 from constitutional.engines.loading import (
-    chosen_device,
-    chosen_dtype,
     load_tokenizer,
+    on_base,
+    placing,
     position_limit,
     without_bars,
 )
@@ -74,6 +75,7 @@ class PreferenceModel:
         style: Style | None = None,
         device: str = "auto",
         dtype: str = "float32",
+        quantize: Quantize | None = None,
         card_name: str = CARD,
     ) -> PreferenceModel:
         """Read a folder. Raises ModelError when it is no preference model, or is one that does not
@@ -81,12 +83,27 @@ class PreferenceModel:
 
         Scores in a 16-bit format differ in the third digit; therefore it is not the default.
         """
-        card = _card(Path(folder), card_name)
-        tokenizer = load_tokenizer(folder)
-        network, missing = _load(folder, device, dtype)
-        model = cls(network, tokenizer, card, str(folder), card_name=card_name)
+        read_card(Path(folder), card_name)
+        network, missing = _load(folder, device, dtype, quantize)
         if missing:
             raise ModelError(f"{folder}: its weights lack {sorted(missing)[0]}")
+        return cls.around(network, folder, style=style, card_name=card_name)
+
+    @classmethod
+    def around(
+        cls,
+        network: Any,
+        folder: str | Path,
+        *,
+        style: Style | None = None,
+        card_name: str = CARD,
+    ) -> PreferenceModel:
+        """The preference model of ``folder`` with a network that is in memory already.
+
+        Raises ModelError where they do not fit, as :meth:`load` does.
+        """
+        card = read_card(Path(folder), card_name)
+        model = cls(network, load_tokenizer(folder), card, str(folder), card_name=card_name)
         model._check()
         if style is not None and style != card.style:
             raise ModelError(
@@ -97,22 +114,30 @@ class PreferenceModel:
 
     @classmethod
     def begin(
-        cls, model: str | Path, *, style: Style, seed: int, device: str = "auto"
+        cls,
+        model: str | Path,
+        *,
+        style: Style,
+        seed: int,
+        device: str = "auto",
+        dtype: str = "float32",
+        quantize: Quantize | None = None,
     ) -> PreferenceModel:
-        """A preference model before its training, in float32, from the folder of a causal LM.
+        """A preference model before its training from the folder of a causal LM.
 
         The trunk is that of ``model``; the head is drawn by ``seed`` at the scale at which
         transformers begins its layers. A folder that is a preference model goes on as it is.
         """
         if (Path(model) / CARD).is_file():
-            return cls.load(model, style=style, device=device)
+            return cls.load(model, style=style, device=device, dtype=dtype, quantize=quantize)
         tokenizer = load_tokenizer(model)
-        network, missing = _load(model, device, "float32")
+        network, missing = _load(model, device, dtype, quantize)
         begin_head(network, missing, seed, model)
         card = begin_card(network, tokenizer, style)
         begun = cls(network, tokenizer, card, str(model))
         begun._check()
-        begun._check_reading()
+        # matrices of other shapes are added up in another order: in 16 bits that is seen
+        begun._check_reading(1e-3 if quantize is None and dtype == "float32" else 5e-2)
         return begun
 
     def save(self, folder: Path) -> None:
@@ -261,7 +286,7 @@ class PreferenceModel:
                 f"{pad_id}, but {self.card_name} says {card.end_id} and {card.pad_id}"
             )
 
-    def _check_reading(self) -> None:
+    def _check_reading(self, tolerance: float) -> None:
         """Raises ModelError where the score is not the head on the last token's hidden state."""
         row = self.tokens(PROBE, ANSWER)
         other = self.tokens(PROBE, ANSWER * 3)
@@ -269,7 +294,7 @@ class PreferenceModel:
             ids = torch.tensor([row], device=self.network.device)
             states = self.network.base_model(ids).last_hidden_state
             by_hand = self.network.get_submodule(self.head)(states[0, -1]).item()
-        if abs(self._forward([row, other])[0] - by_hand) > 1e-3:
+        if abs(self._forward([row, other])[0] - by_hand) > tolerance:
             raise ModelError(
                 f"{self.name}: {type(self.network).__name__} does not read its score at the last "
                 "token of a padded text; use a causal language model"
@@ -279,7 +304,8 @@ class PreferenceModel:
 # Loading
 
 
-def _card(folder: Path, name: str) -> Card:
+def read_card(folder: Path, name: str = CARD) -> Card:
+    """The card in a folder. Raises ModelError."""
     try:
         return Card.model_validate_json((folder / name).read_bytes())
     except OSError:
@@ -294,9 +320,12 @@ def _card(folder: Path, name: str) -> Card:
         raise ModelError(f"{folder / name} cannot be read: {where}: {first['msg']}") from error
 
 
-def _load(model: str | Path, device: str, dtype: str) -> tuple[Any, set[str]]:
+def _load(
+    model: str | Path, device: str, dtype: str, quantize: Quantize | None
+) -> tuple[Any, set[str]]:
     """The network with one label, without dropout, and the names of tensors it lacks."""
-    place = chosen_device(device)
+    placed, place = placing(device, dtype, quantize)
+    adapters, model = (Path(model), base_of(model)) if is_adapter_folder(model) else (None, model)
     local = Path(model).exists()
     try:
         with without_bars(), _without_warnings():
@@ -306,7 +335,7 @@ def _load(model: str | Path, device: str, dtype: str) -> tuple[Any, set[str]]:
                 trust_remote_code=False,
                 local_files_only=local,
                 use_safetensors=True,
-                dtype=chosen_dtype(dtype, place),
+                **placed,
                 output_loading_info=True,
             )
     except ModelError:
@@ -319,7 +348,10 @@ def _load(model: str | Path, device: str, dtype: str) -> tuple[Any, set[str]]:
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # the two texts of a comparison are to be seen by the same network
-    return network.to(place).eval(), set(info["missing_keys"])
+    if adapters is not None:
+        network = on_base(network, adapters, merge=quantize is None)
+    network = network if "device_map" in placed else network.to(place)
+    return network.eval(), set(info["missing_keys"])
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,34 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from constitutional.engines.base import Style
-from constitutional.errors import InputError
+from constitutional.adapters import (
+    Kept,
+    base_fingerprint,
+    keep_adapters,
+    kept_adapters,
+    merged,
+    quantize_of,
+    with_adapters,
+)
+from constitutional.engines.base import Quantize, Style
+from constitutional.errors import InputError, ModelError
 from constitutional.preference.loss import soft_preference_loss
-from constitutional.preference.model import PreferenceModel
+from constitutional.preference.model import PreferenceModel, read_card
 from constitutional.preference.ranked import binarised
 from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
 from constitutional.runs.progress import Progress
 from constitutional.runs.records import Comparison
 from constitutional.runs.seeds import derive_seed
-from constitutional.training import LossByExample, losses, pad_right, train, with_adapters
+from constitutional.training import (
+    LossByExample,
+    loading_device,
+    losses,
+    pad_right,
+    tell_left_out,
+    train,
+    trained,
+)
+from constitutional.training_settings import LoraSettings
 
 REPORT = "preference_training.json"
 
@@ -40,13 +58,14 @@ class TrainingReport:
 
     ``comparisons`` were trained on, and so many of each goal; those without a label and those with
     a text that is too long were left out. ``mean`` and ``deviation`` are of the raw scores of
-    ``scored`` held-out responses.
+    ``scored`` held-out responses, and of several processes the main one alone has them.
     """
 
     comparisons: int
     goals: dict[str, int]
     unlabelled: int
     too_long: int
+    too_long_tokens: int
     steps: int
     losses: tuple[tuple[int, float], ...]
     mean: float | None = None
@@ -71,7 +90,8 @@ class Pairs(Dataset[dict[str, Any]]):
     pairs: list[Pair] = field(default_factory=list)
     goals: Counter[str] = field(default_factory=Counter)
     unlabelled: int = 0
-    too_long: int = 0
+    #: The tokens of the comparisons that were left out for their length.
+    too_long: list[int] = field(default_factory=list)
 
     @property
     def lengths(self) -> list[int]:
@@ -134,18 +154,20 @@ def train_preference_model(
     take the mean of.
     """
     run = _Run(style, work, seed, progress, title, device)
-    begun = run.begin(model)
-    responses = _held_out_tokens(begun, held_out, config.max_length)
-    trained, report = _train(begun, tokenise(begun, comparisons, config), config, run)
-    scores = trained.scores_of_tokens(responses)
+    begun = run.begin(model, config.lora)
+    responses = _held_out_tokens(begun.model, held_out, config.max_length)
+    after, report = _train(begun, tokenise(begun.model, comparisons, config), config, run)
+    if after is None:
+        return report
+    scores = after.scores_of_tokens(responses)
     moments: dict[str, Any] = {
         "mean": fmean(scores),
         "deviation": pstdev(scores),
         "scored": len(scores),
     }
-    trained.card = trained.card.model_copy(update=moments)
+    after.card = after.card.model_copy(update=moments)
     report = replace(report, **moments)
-    _save(trained, report, work / "result")
+    _save(after, report, work / "result")
     return report
 
 
@@ -168,9 +190,10 @@ def pretrain_preference_model(
     settings = PreferenceConfig(**config.model_dump(exclude={"binarise"}))
     title = "Preference model pretraining"
     run = _Run(style, work, derive_seed(seed, "pmp"), progress, title, device)
-    begun = run.begin(model)
-    trained, report = _train(begun, tokenise(begun, given, settings), settings, run)
-    _save(trained, report, work / "result")
+    begun = run.begin(model, settings.lora)
+    after, report = _train(begun, tokenise(begun.model, given, settings), settings, run)
+    if after is not None:
+        _save(after, report, work / "result")
     return report
 
 
@@ -188,14 +211,14 @@ def tokenise(
             continue
         a, b = (model.tokens(comparison.prompt, text) for text in (comparison.a, comparison.b))
         if max(len(a), len(b)) > config.max_length:
-            data.too_long += 1
+            data.too_long.append(len(a) + len(b))
             continue
         data.pairs.append(Pair(a, b, comparison.prob_a, config.weight(comparison.goal)))
         data.goals[comparison.goal] += 1
     if not data.pairs:
         raise InputError(
             f"there is nothing to train on: of {len(comparisons)} comparisons {data.unlabelled} "
-            f"have no label and {data.too_long} are longer than max_length {config.max_length}"
+            f"have no label and {len(data.too_long)} are longer than max_length {config.max_length}"
         )
     if config.goal_weights:
         mean = fmean(pair.weight for pair in data.pairs)
@@ -214,24 +237,81 @@ class _Run:
     title: str
     device: str
 
-    def begin(self, model: str | Path) -> PreferenceModel:
-        """A preference model from the causal LM, or the one that is there."""
-        seed = derive_seed(self.seed, "preference head")
-        return PreferenceModel.begin(model, style=self.style, seed=seed, device=self.device)
+    def begin(self, model: str | Path, lora: LoraSettings | None) -> _Begun:
+        """A preference model from the causal LM, or the one that is there.
+
+        One that was trained with adapters goes on with them on their own base, where this training
+        has adapters too: a second pair on the merged model would belong on a base of its own.
+        """
+        kept = kept_adapters(model) if lora else None
+        base = model if kept is None else _base(model, kept, lora)
+        seed, place = derive_seed(self.seed, "preference head"), loading_device(self.device)
+
+        def load(dtype: str, quantize: Quantize | None) -> PreferenceModel:
+            return PreferenceModel.begin(
+                base,
+                style=self.style,
+                seed=seed,
+                device=place,
+                dtype=dtype,
+                quantize=quantize,
+            )
+
+        begun = load("float32", quantize_of(lora))
+        if kept is not None and begun.card != read_card(Path(model)).before_training():
+            raise ModelError(
+                f"{model} does not read texts as a preference model of style {self.style} that "
+                f"begins from {base} does: train it anew"
+            )
+        return _Begun(begun, base, kept, lambda: load("stored", None).network)
+
+    def network(self, begun: _Begun, lora: LoraSettings | None) -> Any:
+        """What is trained: the network of ``begun``, or adapters on it."""
+        model = begun.model
+        if lora is None:
+            return model.network
+        what = "a preference model"
+        return with_adapters(
+            model.network, lora, self.seed, what=what, head=model.head, go_on=begun.kept
+        )
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A preference model before its training, and its base, which ``plain`` loads once more."""
+
+    model: PreferenceModel
+    base: str | Path
+    kept: Kept | None
+    plain: Callable[[], Any]
+
+
+def _base(model: str | Path, kept: Kept, lora: LoraSettings | None) -> str:
+    """The base of the adapters beside ``model``, after a look that it is that still."""
+    if kept.settings != lora:
+        raise InputError(
+            f"{model} was trained with other adapters ({kept.settings!r}) than are to go on "
+            f"({lora!r}): give both trainings the same 'lora'"
+        )
+    base = kept.base
+    if Path(base).is_absolute() and not Path(base).is_dir():
+        raise ModelError(f"{kept.folder} holds adapters of {base}, which is not there: put it back")
+    if base_fingerprint(base) != kept.fingerprint:
+        raise ModelError(f"{kept.folder} holds adapters of {base}, which has changed: put it back")
+    return base
 
 
 def _train(
-    begun: PreferenceModel, data: Pairs, config: PreferenceConfig, run: _Run
-) -> tuple[PreferenceModel, TrainingReport]:
-    network = begun.network
-    if config.lora:
-        network = with_adapters(
-            network, config.lora, run.seed, what="a preference model", head=begun.head
-        )
+    begun: _Begun, data: Pairs, config: PreferenceConfig, run: _Run
+) -> tuple[PreferenceModel | None, TrainingReport]:
+    """The trained model, in the main process alone, and the report."""
+    model, lora = begun.model, config.lora
+    cut, among = data.too_long, len(data) + len(data.too_long)
+    tell_left_out(run.progress, run.title, len(cut), among, sum(cut), config.max_length)
     trainer = train(
-        network,
+        run.network(begun, lora),
         data,
-        PadPairs(begun.card.pad_id),
+        PadPairs(model.card.pad_id),
         settings=config,
         work=run.work,
         seed=run.seed,
@@ -239,16 +319,24 @@ def _train(
         device=run.device,
         kind=PairTrainer,
     )
-    trained = trainer.model.merge_and_unload() if config.lora else trainer.model
     report = TrainingReport(
         comparisons=len(data),
         goals=dict(sorted(data.goals.items())),
         unlabelled=data.unlabelled,
-        too_long=data.too_long,
+        too_long=len(data.too_long),
+        too_long_tokens=sum(data.too_long),
         steps=trainer.state.global_step,
         losses=losses(trainer),
     )
-    return PreferenceModel(trained, begun.tokenizer, begun.card, begun.name), report
+    network = trained(trainer, lambda: run.network(run.begin(model.name, lora), lora))
+    if network is None:
+        return None, report
+    if lora:
+        mark = begun.kept.fingerprint if begun.kept else base_fingerprint(begun.base)
+        result = run.work / "result"
+        keep_adapters(network, result, base=begun.base, fingerprint=mark, settings=lora)
+        network = merged(network, lora, begun.plain)
+    return PreferenceModel(network, model.tokenizer, model.card, model.name), report
 
 
 def _held_out_tokens(

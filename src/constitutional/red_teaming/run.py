@@ -20,6 +20,7 @@ from constitutional.runs import (
     RunFolder,
     atomic_write,
     fingerprint_of,
+    one_by_one,
     read_records,
 )
 from constitutional.runs.folder import STAGES
@@ -58,7 +59,7 @@ def fill_places(
         record_type=Place,
         items=range(count),
         block_size=block,
-        work=writer.places,
+        make=one_by_one(writer.places),
         progress=progress,
         title="Prompts",
     )

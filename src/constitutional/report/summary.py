@@ -15,6 +15,7 @@ from rich.text import Text
 from constitutional.report.arms import arm_lines, percent, share
 from constitutional.report.figures import draw_figures
 from constitutional.report.names import in_order, plain, shown, zero
+from constitutional.report.usage import usage_lines
 
 MEASURES = {
     "harmful_compliance": "harmful compliance",
@@ -220,3 +221,4 @@ def _lines(metrics: Metrics) -> Iterator[str]:
             f"{counts['left_out']} left out of training for their form."
         )
     yield from arm_lines(metrics)
+    yield from usage_lines(metrics)

@@ -50,8 +50,7 @@ def _steps(work: Path) -> list[int]:
 
 def _tensors(part: Any) -> dict[str, Tensor]:
     if not isinstance(part, torch.optim.Optimizer):
-        # tied weights share memory, which safetensors refuses: each gets its own copy
-        return {name: t.detach().clone().contiguous() for name, t in part.state_dict().items()}
+        return {name: t.detach().clone().contiguous() for name, t in _trained(part).items()}
     return {
         f"{index}.{name}": torch.as_tensor(value).detach().clone().contiguous()
         for index, entries in part.state_dict()["state"].items()
@@ -61,10 +60,20 @@ def _tensors(part: Any) -> dict[str, Tensor]:
 
 def _load(part: Any, tensors: dict[str, Tensor]) -> None:
     if not isinstance(part, torch.optim.Optimizer):
-        part.load_state_dict(tensors)
+        trained = _trained(part)
+        if set(trained) != set(tensors):
+            raise ValueError("a checkpoint of other weights than those that are trained")
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                trained[name].copy_(tensor)
         return
     entries: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
         entries.setdefault(int(index), {})[name] = tensor
     part.load_state_dict({**part.state_dict(), "state": entries})
+
+
+def _trained(module: torch.nn.Module) -> dict[str, Tensor]:
+    """What a training changes; tied weights are there once, frozen ones not at all."""
+    return {name: weight for name, weight in module.named_parameters() if weight.requires_grad}

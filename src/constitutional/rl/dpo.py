@@ -16,13 +16,14 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PrinterCallback
 
+from constitutional.adapters import merged, quantize_of, with_adapters
 from constitutional.dialogue.tokens import encode_example
 from constitutional.engines.base import Style
 from constitutional.engines.loading import chosen_device, load_parts
@@ -43,7 +44,12 @@ from constitutional.rl.trl import (
 )
 from constitutional.runs.progress import Progress
 from constitutional.runs.records import Comparison
-from constitutional.training import Steps, last_complete_checkpoint, with_adapters
+from constitutional.training import (
+    Steps,
+    last_complete_checkpoint,
+    recompute_activations,
+    tell_left_out,
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ def train_dpo(
     work: Path,
     progress: Progress,
     device: str = "auto",
+    style: Literal["auto", "transcript", "chat"] = "auto",
     engine_batch_size: int = 128,
 ) -> DPOReport:
     """Train the policy ``start``, which is the reference too; leaves ``work / "result"``.
@@ -98,14 +105,18 @@ def train_dpo(
     checkpoint in ``work`` and, on a CPU, ends with the same bytes. Raises InputError when no
     comparison is left to train on.
     """
-    policy, tokenizer = load_parts(start, device=device, dtype="float32")
-    reference, _ = load_parts(start, device=device, dtype="float32")
+    quantize = quantize_of(config.lora)
+    policy, tokenizer = load_parts(start, device=device, dtype="float32", quantize=quantize)
+    reference, _ = load_parts(start, device=device, dtype="float32", quantize=quantize)
     reference.requires_grad_(False)
-    data = _tokenise(tokenizer, _engine(policy, tokenizer, 1).style, comparisons, config)
+    engine = partial(
+        LocalEngine, tokenizer=tokenizer, name="policy", style=style, batch_size=engine_batch_size
+    )
+    data = _tokenise(tokenizer, engine(policy).style, comparisons, config)
 
     def measured(network: Any) -> Measured:
         rollouts = Rollouts(
-            engine=_engine(network, tokenizer, engine_batch_size),
+            engine=engine(network),
             tokenizer=tokenizer,
             reference=reference,
             score=score,
@@ -117,9 +128,15 @@ def train_dpo(
         asked = prompts.batch(0, config.measured_answers, config.red_team_share, seed)
         return rollouts.answer(asked, 0).measured
 
+    among, tokens = len(data.rows) + data.too_long, data.too_long_tokens
+    tell_left_out(progress, "DPO", data.too_long, among, tokens, config.max_length)
     before = measured(reference)
     trainer = _train(policy, reference, tokenizer, data, config, seed, work, progress, device)
-    trained = trainer.model.merge_and_unload() if config.lora else trainer.model
+    trained = trainer.model
+    if config.lora:
+        trained = merged(
+            trained, config.lora, lambda: load_parts(start, device=device, dtype="stored")[0]
+        )
     report = DPOReport(
         algorithm="dpo",
         steps=trainer.state.global_step,
@@ -197,6 +214,7 @@ class _Pairs:
     goals: Counter[str]
     unlabelled: int = 0
     too_long: int = 0
+    too_long_tokens: int = 0
 
 
 def _tokenise(
@@ -215,6 +233,7 @@ def _tokenise(
         )
         if a.cut or b.cut:
             data.too_long += 1
+            data.too_long_tokens += len(a.input_ids) + len(b.input_ids)
             continue
         begin = a.loss.index(True)
         data.rows.append(
@@ -248,6 +267,8 @@ def _train(
     """TRL's trainer at its end."""
     if config.lora:
         policy = with_adapters(policy, config.lora, seed, what="DPO")
+    if config.gradient_checkpointing:
+        recompute_activations(policy)
     here = work / "dpo"
     with ExitStack() as shown, quiet():
         arguments = trl.DPOConfig(
@@ -277,7 +298,3 @@ def _train(
         trainer.remove_callback(PrinterCallback)  # standard output is for results
         trainer.train(resume_from_checkpoint=last_complete_checkpoint(here))
     return trainer
-
-
-def _engine(network: Any, tokenizer: Any, batch_size: int) -> LocalEngine:
-    return LocalEngine(network, tokenizer, name="policy", batch_size=batch_size)

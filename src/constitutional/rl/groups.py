@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import PrinterCallback, TrainerCallback
 
@@ -75,6 +75,7 @@ def train_groups(
     work: Path,
     progress: Progress,
     device: str = "auto",
+    style: Literal["auto", "transcript", "chat"] = "auto",
     engine_batch_size: int = 128,
 ) -> GroupReport:
     """Train the policy ``start`` by RLOO or GRPO, as ``config`` is; leaves ``work / "result"``.
@@ -90,7 +91,9 @@ def train_groups(
     with ExitStack() as shown, quiet():
         trainer = group_trainer(policy, tokenizer, config, prompts, seed, here, device)
         trainer.answers.rollouts = Rollouts(
-            engine=LocalEngine(policy, tokenizer, name="policy", batch_size=engine_batch_size),
+            engine=LocalEngine(
+                policy, tokenizer, name="policy", style=style, batch_size=engine_batch_size
+            ),
             tokenizer=tokenizer,
             reference=trainer.ref_model,
             score=score,

@@ -6,27 +6,31 @@ arXiv 2204.05862, s. 4.1 and App. B.1; Schulman et al. 2017, arXiv 1707.06347).
 
 Where the papers are silent: advantages are whitened over the batch, the critic is a network of its
 own that starts as the preference model, and both are trained with AdamW without weight decay.
+
+On several processes each answers, scores and learns from its share of every batch; what is computed
+over a batch (whitening, means, the stop rules) is computed over all of it, everywhere alike.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from constitutional import processes
 from constitutional.dialogue import Conversation, PromptRecord
 from constitutional.engines.base import Completion
 from constitutional.engines.local import LocalEngine
-from constitutional.errors import TrainingError
+from constitutional.errors import InputError, TrainingError
 from constitutional.rl import checkpoint
 from constitutional.rl.losses import (
     advantages,
@@ -40,6 +44,7 @@ from constitutional.rl.losses import (
     value_loss,
     whiten,
 )
+from constitutional.rl.networks import Critic, Networks
 from constitutional.rl.rollout import (
     Batch,
     Prompts,
@@ -52,36 +57,12 @@ from constitutional.rl.settings import PPOConfig
 from constitutional.rl.stopping import stop_reason
 from constitutional.runs.progress import Progress
 from constitutional.runs.seeds import derive_seed
+from constitutional.training import recompute_activations
 
 #: Scores of answers, one for each (conversation, answer).
 Score = Callable[[Sequence[tuple[Conversation, str]]], Sequence[float]]
 
 HISTORY = "history.jsonl"
-
-
-class Critic(torch.nn.Module):
-    """The value of every state: the preference model's trunk and head, read at each token.
-
-    ``offset`` is the PM's stored mean, which is taken off every reward and so off the values.
-    """
-
-    def __init__(self, preference_model: Any, offset: float):
-        super().__init__()
-        self.trunk = preference_model.base_model
-        self.head = preference_model.score
-        self.offset = offset
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Values (batch, R) of the states before each response token."""
-        hidden = self.trunk(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
-        ).last_hidden_state
-        width = batch.responses.shape[1]
-        values: Tensor = self.head(hidden[:, -width - 1 : -1])[..., 0] - self.offset
-        return values
 
 
 @dataclass
@@ -127,16 +108,15 @@ class _Rollouts:
 class PPO:
     """A training that can be stopped anywhere and goes on from its last checkpoint in ``work``.
 
-    ``policy`` is trained in place; ``score`` is the preference model's raw score and ``offset`` its
-    stored mean; ``held_out_score`` a preference model that was trained on other comparisons, which
-    nothing is optimised against.
+    ``networks`` are those that are trained, and what they began as; ``score`` is the preference
+    model's raw score and ``offset`` its stored mean; ``held_out_score`` a preference model that was
+    trained on other comparisons, which nothing is optimised against.
     """
 
     def __init__(
         self,
-        policy: Any,
+        networks: Networks,
         tokenizer: Any,
-        preference_model: Any,
         *,
         score: Score,
         offset: float,
@@ -145,21 +125,30 @@ class PPO:
         config: PPOConfig,
         seed: int,
         work: Path,
+        style: Literal["auto", "transcript", "chat"] = "auto",
         engine_batch_size: int = 128,
     ):
+        if processes.sharding():
+            raise InputError(
+                "PPO samples from its policy between steps, which is not done of weights that are "
+                "sharded: use the configuration 'ddp'"
+            )
+        processes.divided(config.batch_size, "batch_size")
+        self._rows_at_once = processes.divided(config.minibatch_size, "minibatch_size")
         self._config, self._seed, self._work = config, seed, work
         self._score, self._offset, self._held_out = score, offset, held_out_score
         self._prompts, self._tokenizer = prompts, tokenizer
         self._accelerator = Accelerator(cpu=not torch.cuda.is_available())
-        self._reference = copy.deepcopy(policy).eval().requires_grad_(False)
-        self._reference.to(self._accelerator.device)
-        critic = Critic(copy.deepcopy(preference_model), offset)
-        self._policy, self._policy_optimizer = self._prepared(policy, config.learning_rate)
-        self._critic, self._critic_optimizer = self._prepared(critic, config.critic_learning_rate)
+        self._networks = networks
+        self._policy, self._policy_optimizer = self._prepared(networks.policy, config.learning_rate)
+        self._critic, self._critic_optimizer = self._prepared(
+            networks.critic, config.critic_learning_rate
+        )
         self._engine = LocalEngine(
             self._accelerator.unwrap_model(self._policy),
             tokenizer,
             name="policy",
+            style=style,
             batch_size=engine_batch_size,
         )
         self._history: list[StepMetrics] = []
@@ -176,7 +165,8 @@ class PPO:
                 if ended:
                     break
                 self._history.append(self._step(step))
-                self._write_history()
+                if processes.is_main():
+                    self._write_history()
                 ended = stop_reason(self._history, self._config)
                 self._keep(step + 1, last=bool(ended))
                 advance(1)
@@ -188,7 +178,7 @@ class PPO:
 
     def save_policy(self, folder: Path) -> None:
         """The policy as a plain Hugging Face folder."""
-        self._accelerator.unwrap_model(self._policy).save_pretrained(folder)
+        self._networks.save_policy(folder)
         self._tokenizer.save_pretrained(folder)
 
     # --- one step, in order -------------------------------------------------------------------
@@ -198,20 +188,24 @@ class PPO:
         config = self._config
         # 1. draw prompts, and let the policy answer them
         prompts = self._prompts.batch(step, config.batch_size, config.red_team_share, self._seed)
+        rows = processes.share(range(len(prompts)))
+        mine = [prompts[row] for row in rows]
         with clock("sample"):
-            completions = sample_answers(
-                self._engine, prompts, step, config.max_new_tokens, self._seed
+            sampled = sample_answers(
+                self._engine, mine, step, config.max_new_tokens, self._seed, first=rows[0]
             )
         # 2. score the answers
         with clock("score"):
             answers = [
                 (prompt.conversation, completion.text.strip())
-                for prompt, completion in zip(prompts, completions, strict=True)
+                for prompt, completion in zip(mine, sampled, strict=True)
             ]
-            scores = torch.tensor(list(self._score(answers)), dtype=torch.float32)
+            with self._networks.scoring():
+                scores = _of_all(self._score(answers))
             held_out = None
             if self._held_out is not None:
-                held_out = float(torch.tensor(list(self._held_out(answers))).mean())
+                held_out = _of_all(self._held_out(answers)).mean().item()
+            completions = processes.gathered(sampled)
         # 3. log-probabilities under policy and reference, values, rewards, advantages
         with clock("forward"):
             batch = collate(self._tokenizer, self._engine, prompts, completions)
@@ -235,14 +229,18 @@ class PPO:
     @torch.no_grad()
     def _prepare(self, batch: Batch, scores: Tensor) -> tuple[_Rollouts, dict[str, float]]:
         policy, reference, values, entropies = [], [], [], []
-        for rows in _chunks(torch.arange(len(scores)), self._config.minibatch_size):
+        mine = torch.tensor(processes.share(range(len(scores))))
+        for rows in _chunks(mine, self._rows_at_once):
             part = batch.rows(rows)
             logits = response_logits(self._policy, part)
             policy.append(logprobs_of(logits, part.responses))
             entropies.append(entropy(logits))
-            reference.append(logprobs_of(response_logits(self._reference, part), part.responses))
+            reference.append(logprobs_of(self._networks.reference_logits(part), part.responses))
             values.append(self._critic(part))
-        old, base, value = torch.cat(policy), torch.cat(reference), torch.cat(values)
+        old, base, value, entropies_of = (
+            self._accelerator.gather(torch.cat(parts))
+            for parts in (policy, reference, values, entropies)
+        )
         mask = batch.mask
         rewards = token_rewards(
             scores, kl_k1(old, base), mask, kl_coefficient=self._config.kl_coefficient
@@ -252,7 +250,7 @@ class PPO:
         metrics = {
             "kl_k1": _per_answer(kl_k1(old, base), mask),
             "kl_k3": _per_answer(kl_k3(old, base), mask),
-            "entropy": masked_mean(torch.cat(entropies), mask).item(),
+            "entropy": masked_mean(entropies_of, mask).item(),
             "explained_variance": explained_variance(value, returns, mask).item(),
         }
         return _Rollouts(batch, old, value, whiten(advantage, mask), returns), metrics
@@ -260,6 +258,8 @@ class PPO:
     def _update(
         self, rollouts: _Rollouts, step: int, prompts: Sequence[PromptRecord]
     ) -> dict[str, float]:
+        if self._config.gradient_checkpointing:
+            _recompute(self._policy, self._critic)
         sums = {"policy_loss": 0.0, "value_loss": 0.0, "clip_share": 0.0}
         updates = 0
         for epoch in range(self._config.epochs):
@@ -280,7 +280,12 @@ class PPO:
         return {name: total / updates for name, total in sums.items()}
 
     def _minibatch(self, rollouts: _Rollouts, rows: Tensor) -> dict[str, float]:
-        config, batch = self._config, rollouts.batch.rows(rows)
+        config, everyone = self._config, rollouts.batch.mask[rows].sum()
+        rows = torch.tensor(processes.share(rows.tolist()))
+        batch = rollouts.batch.rows(rows)
+        # what a mean over this process's tokens counts in the mean over those of all processes,
+        # whose gradients are averaged
+        weight = processes.count() * batch.mask.sum() / everyone
         logprobs = logprobs_of(response_logits(self._policy, batch), batch.responses)
         policy = policy_loss(
             logprobs,
@@ -289,6 +294,7 @@ class PPO:
             batch.mask,
             clip=config.clip,
         )
+        self._learn(self._policy, self._policy_optimizer, policy.loss * weight)
         value = value_loss(
             self._critic(batch),
             rollouts.old_values[rows],
@@ -296,23 +302,23 @@ class PPO:
             batch.mask,
             clip=config.value_clip,
         )
-        for model, optimizer, loss in (
-            (self._policy, self._policy_optimizer, policy.loss),
-            (self._critic, self._critic_optimizer, value),
-        ):
-            self._accelerator.backward(loss)
-            self._accelerator.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-        return {
-            "policy_loss": policy.loss.item(),
-            "value_loss": value.item(),
-            "clip_share": policy.clip_share.item(),
-        }
+        self._learn(self._critic, self._critic_optimizer, value * weight)
+        mine = torch.stack([policy.loss, value, policy.clip_share]).detach() * weight
+        means = self._accelerator.reduce(mine, "mean").tolist()
+        return dict(zip(("policy_loss", "value_loss", "clip_share"), means, strict=True))
+
+    def _learn(self, model: Any, optimizer: Any, loss: Tensor) -> None:
+        """One step of one network, whose forward pass was the last: they may share a base."""
+        self._accelerator.backward(loss)
+        self._accelerator.clip_grad_norm_(model.parameters(), self._config.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
 
     # --- stopping, keeping, going on ----------------------------------------------------------
 
     def _keep(self, step: int, *, last: bool) -> None:
+        if not processes.is_main():
+            return
         config = self._config
         if config.snapshot_steps and (step % config.snapshot_steps == 0 or last):
             self.save_policy(self._work / "snapshots" / f"step-{step}")
@@ -332,7 +338,10 @@ class PPO:
     def _prepared(self, model: Any, learning_rate: float) -> tuple[Any, Any]:
         # dropout off: log-probs of the same tokens must be equal from pass to pass
         model.eval()
-        optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.0)
+        if self._config.gradient_checkpointing:
+            recompute_activations(model.trunk if isinstance(model, Critic) else model)
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        optimizer = torch.optim.AdamW(trained, learning_rate, weight_decay=0.0)
         prepared: tuple[Any, Any] = self._accelerator.prepare(model, optimizer)
         return prepared
 
@@ -353,6 +362,19 @@ class PPO:
 def _chunks(rows: Tensor, size: int) -> Iterator[Tensor]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
+
+
+def _of_all(scores: Sequence[float]) -> Tensor:
+    """The scores that every process has of its share, (batch,)."""
+    return torch.tensor(processes.gathered(list(scores)), dtype=torch.float32)
+
+
+def _recompute(*models: Any) -> None:
+    """Have the layers compute again what they do not keep; dropout, inside of them, stays off."""
+    for model in models:
+        for layer in model.modules():
+            if isinstance(layer, GradientCheckpointingLayer):
+                layer.training = True
 
 
 def _per_answer(values: Tensor, mask: Tensor) -> float:

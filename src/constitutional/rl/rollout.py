@@ -94,11 +94,21 @@ def logprobs_of(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def sample_answers(
-    engine: LocalEngine, prompts: Sequence[PromptRecord], step: int, max_new_tokens: int, seed: int
+    engine: LocalEngine,
+    prompts: Sequence[PromptRecord],
+    step: int,
+    max_new_tokens: int,
+    seed: int,
+    *,
+    first: int = 0,
 ) -> list[Completion]:
-    """One answer to each prompt from the whole distribution at T=1, with its log-probs."""
+    """One answer to each prompt from the whole distribution at T=1, with its log-probs.
+
+    ``first`` is the row in the batch of the first prompt, where these are a part of the batch: the
+    draws depend on seed, step and row.
+    """
     params = SamplingParams(max_new_tokens, 1.0, STOP_STRINGS, logprobs=True)
-    seeds = [derive_seed(seed, "rollout", step, row) for row in range(len(prompts))]
+    seeds = [derive_seed(seed, "rollout", step, first + row) for row in range(len(prompts))]
     asked = [prompt_for(prompt.conversation, "assistant", engine.style) for prompt in prompts]
     return engine.sample(asked, params, seeds)
 

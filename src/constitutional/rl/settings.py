@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from constitutional.refusal import refusal
-from constitutional.training_settings import TrainingSettings
+from constitutional.training_settings import LoraSettings, Recomputing, TrainingSettings
 
 
 class OnlineConfig(BaseModel):
@@ -53,13 +53,15 @@ class OnlineConfig(BaseModel):
         return self
 
 
-class PPOConfig(OnlineConfig):
+class PPOConfig(OnlineConfig, Recomputing):
     """Settings of PPO. Clip, discount and no entropy bonus are the paper's (2204.05862 B.1)."""
 
     critic_learning_rate: float = Field(default=1e-5, gt=0)
     value_clip: float = Field(default=0.2, gt=0)
     gamma: float = Field(default=1.0, gt=0, le=1)
     lam: float = Field(default=0.95, ge=0, le=1)
+    #: Train adapters on policy and critic, which then share weights with reference and PM.
+    lora: LoraSettings | None = None
 
 
 class GroupConfig(OnlineConfig):

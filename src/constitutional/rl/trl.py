@@ -24,7 +24,8 @@ try:
     import trl as trl
     from trl.trainer.dpo_trainer import DataCollatorForPreference as DataCollatorForPreference
 except ImportError as error:
-    raise MissingExtraError("trl", "trl", "rl.algorithm dpo, rloo or grpo") from error
+    missing = (error.name or "trl").partition(".")[0]
+    raise MissingExtraError(missing, "trl", "rl.algorithm dpo, rloo or grpo") from error
 
 REPORT = "training.json"
 

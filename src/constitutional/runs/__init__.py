@@ -1,5 +1,6 @@
 """The memory of a run: what was computed survives a kill, and nothing is lost or doubled."""
 
+from constitutional.runs.blocks import Blocks, Maker, one_by_one
 from constitutional.runs.files import atomic_write
 from constitutional.runs.folder import RunFolder
 from constitutional.runs.journal import Journal, Recovered, read_records
@@ -10,7 +11,9 @@ from constitutional.runs.signals import interruptible, safe_records
 from constitutional.runs.stored import Records
 
 __all__ = [
+    "Blocks",
     "Journal",
+    "Maker",
     "Manifest",
     "Progress",
     "QuietProgress",
@@ -20,6 +23,7 @@ __all__ = [
     "atomic_write",
     "fingerprint_of",
     "interruptible",
+    "one_by_one",
     "read_records",
     "safe_records",
 ]

@@ -2,6 +2,7 @@
 
 RUN/lock                      held by the process that works on the run
 RUN/recipe.yaml, run.json     what the run is
+RUN/usage.json                what servers were asked, where any was
 RUN/stages/NAME/stage.json    what a stage was made from, how far it is, seconds
 RUN/stages/NAME/records.jsonl, blocks.jsonl      a stage of records
 RUN/stages/NAME/work/, result/                   a stage that makes files
@@ -14,12 +15,14 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from constitutional.errors import EngineError, RunFolderError
 from constitutional.runs.artifact import damage, mark_files, refuse_links_out
+from constitutional.runs.blocks import Blocks, Maker, T
 from constitutional.runs.files import atomic_write, explain, fsync_folder, make_folder
 from constitutional.runs.journal import RECORDS, Journal, Recovered
 from constitutional.runs.lines import R, fingerprint_of
@@ -28,8 +31,7 @@ from constitutional.runs.manifest import RECIPE, RUN, Manifest, open_manifest, r
 from constitutional.runs.progress import Progress
 from constitutional.runs.stage import STAGE, Stage, read_state
 from constitutional.runs.stored import Records
-
-T = TypeVar("T")
+from constitutional.runs.usage import USAGE, UsageBook
 
 STAGES = "stages"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -49,6 +51,8 @@ class RunFolder:
         self.manifest = manifest
         #: What each stage's journal found when it was opened in this session.
         self.recovered: dict[str, Recovered] = {}
+        #: What servers were asked, by stage.
+        self.usage = UsageBook(path / USAGE)
         self._lock = lock
         self._tell = tell
 
@@ -81,13 +85,13 @@ class RunFolder:
                 path, recipe, command=command, inputs=inputs or {}, free_keys=free_keys
             )
             make_folder(path / STAGES)
+            return cls(path, manifest, lock, tell)
         except OSError as error:
             lock.release()
             raise explain(error, path) from error
         except BaseException:
             lock.release()
             raise
-        return cls(path, manifest, lock, tell)
 
     def close(self) -> None:
         """Give the folder free for others."""
@@ -112,21 +116,24 @@ class RunFolder:
         record_type: type[R],
         items: Sequence[T],
         block_size: int,
-        work: Callable[[Sequence[T]], Sequence[R]],
+        make: Maker[T, R],
         progress: Progress,
         title: str | None = None,
     ) -> Records[R]:
-        """One record for each item, made by ``work`` in fixed blocks; finished blocks are kept.
+        """One record for each item, made by ``make`` in fixed blocks; finished blocks are kept.
 
-        ``inputs`` are the fingerprints of all that the records depend on besides the items and the
-        block size, which are added here (give ``items`` to replace the hash of models, dataclasses
-        or plain data). A stage whose inputs changed is refused, never redone or mixed.
+        ``make`` is asked for the blocks that are missing, and not at all where there is none; most
+        often it is :func:`~.blocks.one_by_one`. ``inputs`` are the fingerprints of all that the
+        records depend on besides the items and the block size, which are added here (give ``items``
+        to replace the hash of models, dataclasses or plain data). A stage whose inputs changed is
+        refused, never redone or mixed.
         """
         if block_size < 1:
             raise ValueError(f"block_size must be at least 1, not {block_size}")
         stage = Stage(self._stage_folder(name), "records")
         items_hash = inputs.get("items") or fingerprint_of(items)
-        stage.begin({**inputs, "items": items_hash, "block_size": str(block_size)})
+        made_from = {**inputs, "items": items_hash, "block_size": str(block_size)}
+        stage.begin(made_from)
         with Journal(stage.folder, record_type) as journal:
             self._report(name, journal)
             _check_fits(journal, len(items), block_size)
@@ -134,11 +141,19 @@ class RunFolder:
             with progress.task(title or name, total=total, done=there) as advance:
                 if there < total:
                     stage.update(done=False)
-                    with stage.clock():
-                        for start in range(there, total, block_size):
-                            block = items[start : start + block_size]
-                            journal.append(_one_each(name, block, work(block)))
-                            advance(len(block))
+                    blocks = Blocks(
+                        name,
+                        stage.folder,
+                        fingerprint_of([made_from]),
+                        items,
+                        block_size,
+                        journal.blocks_done,
+                        record_type,
+                    )
+                    with stage.clock(), self.usage.during(name), closing(make(blocks)) as made:
+                        for number, records in zip(blocks.missing, made, strict=True):
+                            journal.append(_one_each(name, blocks[number], records))
+                            advance(len(records))
             self._finish_records(stage, journal)
             return journal.read()
 
@@ -188,7 +203,7 @@ class RunFolder:
 
     def write_json(self, name: str, data: object) -> Path:
         """Write ``data`` as the file ``name`` (such as ``metrics.json``) of the run, atomically."""
-        if not _PLAIN_NAME.fullmatch(name) or name in {RUN, RECIPE, "lock", STAGES}:
+        if not _PLAIN_NAME.fullmatch(name) or name in {RUN, RECIPE, USAGE, "lock", STAGES}:
             raise ValueError(f"{name!r} is not a name for a file of a run")
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
         atomic_write(self.path / name, text.encode())

@@ -108,6 +108,18 @@ def open_manifest(
     return manifest
 
 
+def read_run(folder: Path) -> tuple[Manifest, dict[str, Any]]:
+    """What the run in ``folder`` is, and its resolved recipe; safe beside a live run.
+
+    Raises RunFolderError where there is no run.
+    """
+    if not (folder / RUN).is_file():
+        raise RunFolderError(
+            f"{folder} is no run folder: it has no {RUN}; give the folder of a run"
+        )
+    return _read_manifest(folder), _read_recipe(folder)
+
+
 def differences(
     old: Mapping[str, Any], new: Mapping[str, Any], free_keys: Collection[str] = ()
 ) -> list[tuple[str, str, str]]:
@@ -134,6 +146,8 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _equal(old: object, new: object) -> bool:
+    if _ABSENT in (old, new) and None in (old, new):
+        return True  # an optional key that one of the versions did not know
     return old == new and isinstance(old, bool) == isinstance(new, bool)
 
 

@@ -63,6 +63,10 @@ class Progress:
             with self._line_task(title, total, done) as advance:
                 yield advance
 
+    def note(self, sentence: str) -> None:
+        """Tell something that the user should know; without its full stop."""
+        self._line(f"Note: {sentence}.")
+
     @contextmanager
     def _bar_task(self, title: str, total: int, done: int) -> Iterator[Advance]:
         # rich allows one live display at a time: a task within a task is a row of the same
@@ -98,6 +102,9 @@ class Progress:
 
 class QuietProgress(Progress):
     """Shows nothing."""
+
+    def note(self, sentence: str) -> None:
+        """Nobody reads it."""
 
     @contextmanager
     def task(self, title: str, total: int, done: int = 0) -> Iterator[Advance]:

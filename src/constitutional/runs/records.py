@@ -19,7 +19,7 @@ class Sample(_Record):
     """A sampled text (stripped of outer white space), how it ended, and what is wrong with it."""
 
     text: str
-    ended: Literal["eos", "stop", "length"]
+    ended: Literal["eos", "stop", "length", "filter"]
     tokens: int
     seed: int
     flags: tuple[Flag, ...] = ()
@@ -47,6 +47,8 @@ class Chain(_Record):
     response: Sample
     rounds: tuple[Round, ...]
     engine: str
+    #: Who criticised, where it was another engine.
+    critic: str | None = None
     constitution: str
 
     @property

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from constitutional.constitution import Constitution
 from constitutional.dialogue.prompts import PromptKind
+from constitutional.engines.pool import Engines
 from constitutional.evaluation.elo import elo_ratings
 from constitutional.evaluation.judges import HELPFULNESS, Goal, judge, pairings
 from constitutional.feedback import FeedbackConfig, FeedbackModel, Pair
@@ -14,6 +17,21 @@ from constitutional.stages.context import Context
 from constitutional.stages.evaluation import zero_of
 
 _PROMPTS: dict[Goal, PromptKind] = {"harmlessness": "red_team", "helpfulness": "helpful"}
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """An engine, by its name, says which of two answers is better by the constitution."""
+
+    engine: str
+    constitution: Constitution
+    feedback: FeedbackConfig
+    seed: int
+
+    def __call__(self, block: Sequence[Comparison], engines: Engines) -> list[Comparison]:
+        """The comparisons with labels."""
+        judge = FeedbackModel(engines[self.engine], self.constitution, self.feedback, self.seed)
+        return judge.label([Pair(c.id, c.prompt, c.a, c.b, c.tags) for c in block])
 
 
 def judged_by_ai(
@@ -29,31 +47,27 @@ def judged_by_ai(
     model = context.inputs.ai_judge
     if evaluation is None or evaluation.ai_judge is None or model is None:
         return None
-    engine = context.engine(model.path)
     final = {name: list(records) for name, records in answers.items() if "@" not in name}
     asked = FeedbackConfig(orders="both", few_shots=evaluation.ai_judge.few_shots)
-    found: dict[str, Any] = {"model": engine.name, "elo": {}}
+    found: dict[str, Any] = {"model": context.engines[model.path].name, "elo": {}}
     for goal in evaluation.ai_judge.goals:
         kind = _PROMPTS[goal]
         constitution = context.constitution if goal == "harmlessness" else HELPFULNESS
-        feedback = FeedbackModel(engine, constitution, asked, context.recipe.seed)
         ids = {prompt.id for prompt in context.inputs.evaluation if prompt.kind == kind}
-
-        def label(block: Sequence[Comparison], by: FeedbackModel = feedback) -> list[Comparison]:
-            return by.label([Pair(c.id, c.prompt, c.a, c.b, c.tags) for c in block])
+        work = Judgements(model.path, constitution, asked, context.recipe.seed)
 
         def ask(
-            comparisons: Sequence[Comparison], goal: Goal = goal, by: str = constitution.fingerprint
+            comparisons: Sequence[Comparison], goal: Goal = goal, work: Judgements = work
         ) -> Sequence[Comparison]:
             return list(
-                context.run.stage_records(
+                context.records(
                     f"judged_{goal}",
-                    inputs=context.made_from([asked], engine, constitution=by),
+                    made_from=context.made_from(
+                        [asked], work.engine, constitution=work.constitution.fingerprint
+                    ),
                     record_type=Comparison,
                     items=comparisons,
-                    block_size=context.recipe.block,
-                    work=label,
-                    progress=context.progress,
+                    work=work,
                     title=f"AI judge of {goal}",
                 )
             )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from constitutional.constitution import Constitution
 from constitutional.dialogue import PromptRecord
-from constitutional.engines import Engine
-from constitutional.evaluation.verdicts import Preference
+from constitutional.engines.pool import Engines
+from constitutional.evaluation.verdicts import Preference, Rater
 from constitutional.feedback import Contrast, FeedbackModel, Pair, account, contrast, sample_pairs
-from constitutional.feedback.settings import FeedbackConfig
+from constitutional.feedback.settings import FeedbackConfig, PairsConfig
 from constitutional.feedback.verdicts import by_principle
 from constitutional.inputs import HumanData
 from constitutional.preference.settings import Goal
@@ -41,30 +43,71 @@ def compare(context: Context, arm: Arm, sl_cai: Path | None) -> Comparisons:
             return Comparisons((), helpfulness)
 
 
+@dataclass(frozen=True)
+class AILabels:
+    """Two answers to each prompt by the ``writers``, and which is better by the feedback model.
+
+    Writers and feedback model are names of engines.
+    """
+
+    writers: tuple[str, ...]
+    pairs: PairsConfig
+    feedback_model: str
+    constitution: Constitution
+    feedback: FeedbackConfig
+    seed: int
+
+    def __call__(self, block: Sequence[PromptRecord], engines: Engines) -> list[Comparison]:
+        """One comparison for each prompt."""
+        judging = engines[self.feedback_model]
+        feedback = FeedbackModel(judging, self.constitution, self.feedback, self.seed)
+        writers = [engines[name] for name in self.writers]
+        return feedback.label(sample_pairs(block, writers, self.pairs, self.seed))
+
+
+@dataclass(frozen=True)
+class HumanLabels:
+    """Two answers to each prompt by ``writers`` (names of engines), and which a rater prefers."""
+
+    writers: tuple[str, ...]
+    pairs: PairsConfig
+    rater: Rater
+    goal: Goal
+    seed: int
+
+    def __call__(self, block: Sequence[PromptRecord], engines: Engines) -> list[Comparison]:
+        """One comparison for each prompt."""
+        rater = self.rater
+        prefer = rater.prefer_helpful if self.goal == "helpfulness" else rater.prefer_harmless
+        writers = [engines[name] for name in self.writers]
+        pairs = sample_pairs(block, writers, self.pairs, self.seed)
+        unlabelled = [pair_as_comparison(pair, self.goal) for pair in pairs]
+        return [c.labelled(prefer(c.prompt, c.a, c.b), rater.name) for c in unlabelled]
+
+
 def _ai(context: Context, sl_cai: Path, *, cot: bool) -> Records[Comparison]:
     """SL-CAI answers each prompt twice, and the feedback model says which answer is better."""
     rl, data = settings(context)
-    writers = [context.engine(str(sl_cai)), *_contrast(context, sl_cai)]
     asked = rl.labels_with_cot if cot else rl.feedback
-    judging = context.engine(_feedback_model(context, asked))
-    feedback = FeedbackModel(judging, context.constitution, asked, context.recipe.seed)
-
-    def work(block: Sequence[PromptRecord]) -> list[Comparison]:
-        return feedback.label(sample_pairs(block, writers, rl.pairs, context.recipe.seed))
-
-    return context.run.stage_records(
+    work = AILabels(
+        writers=(str(sl_cai), *_contrast(context, sl_cai)),
+        pairs=rl.pairs,
+        feedback_model=_feedback_model(context, asked),
+        constitution=context.constitution,
+        feedback=asked,
+        seed=context.recipe.seed,
+    )
+    return context.records(
         "comparisons_ai_cot" if cot else "comparisons_ai",
-        inputs=context.made_from(
+        made_from=context.made_from(
             [rl.pairs, asked],
-            judging,
-            *writers,
+            work.feedback_model,
+            *work.writers,
             constitution=context.constitution.fingerprint,
         ),
         record_type=Comparison,
         items=data.comparisons,
-        block_size=context.recipe.block,
         work=work,
-        progress=context.progress,
         title="AI feedback with a chain of thought" if cot else "AI feedback",
     )
 
@@ -79,25 +122,13 @@ def _human(context: Context, data: HumanData, goal: Goal) -> Sequence[Comparison
         return data.comparisons
     rl, rl_inputs = settings(context)
     models = [context.inputs.pretrained_model, *rl_inputs.contrast]
-    writers = [context.engine(path) for path in dict.fromkeys(model.path for model in models)]
-    rater = data.rater
-    prefer: Callable[..., Preference] = (
-        rater.prefer_helpful if goal == "helpfulness" else rater.prefer_harmless
-    )
-
-    def work(block: Sequence[PromptRecord]) -> list[Comparison]:
-        pairs = sample_pairs(block, writers, rl.pairs, context.recipe.seed)
-        unlabelled = [pair_as_comparison(pair, goal) for pair in pairs]
-        return [c.labelled(prefer(c.prompt, c.a, c.b), rater.name) for c in unlabelled]
-
-    return context.run.stage_records(
+    writers = tuple(dict.fromkeys(model.path for model in models))
+    return context.records(
         f"comparisons_{goal}",
-        inputs=context.made_from(rl.pairs, *writers),
+        made_from=context.made_from(rl.pairs, *writers),
         record_type=Comparison,
         items=data.prompts,
-        block_size=context.recipe.block,
-        work=work,
-        progress=context.progress,
+        work=HumanLabels(writers, rl.pairs, data.rater, goal, context.recipe.seed),
         title=f"Human comparisons for {goal}",
     )
 
@@ -168,19 +199,24 @@ def told_apart(comparisons: Sequence[Comparison], context: Context) -> Contrast:
     return contrast(pairs, None if judge is None else judge.judge)
 
 
-def _contrast(context: Context, sl_cai: Path) -> list[Engine]:
+def _contrast(context: Context, sl_cai: Path) -> list[str]:
     """Who answers besides SL-CAI; its own snapshots in the order of their steps."""
     rl, data = settings(context)
     paths = [model.path for model in data.contrast]
     if SNAPSHOTS in rl.contrast:
         found = (sl_cai / "snapshots").glob("step-*")
         paths += map(str, sorted(found, key=lambda path: int(path.name.removeprefix("step-"))))
-    return [context.engine(path) for path in paths]
+    return paths
 
 
 def _feedback_model(context: Context, asked: FeedbackConfig) -> str:
-    """The pretrained model, or with a chain of thought the helpful one (the paper, s. 4.1)."""
+    """The pretrained model, or with a chain of thought the helpful one (the paper, s. 4.1).
+
+    An engine that the recipe names labels with and without one.
+    """
     rl, _ = settings(context)
+    if rl.feedback_model in context.inputs.engines:
+        return rl.feedback_model
     if asked.cot or rl.feedback_model == "helpful":
         return context.helpful_model.path
     return context.inputs.pretrained_model.path

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from constitutional.constitution import Constitution
 from constitutional.dialogue import PromptRecord
+from constitutional.engines import SamplingParams
+from constitutional.engines.pool import Engines
 from constitutional.evaluation.along import monitors_along
 from constitutional.evaluation.answers import answer_prompts
 from constitutional.evaluation.behaviour import (
@@ -17,6 +19,7 @@ from constitutional.evaluation.behaviour import (
     revision_metrics,
 )
 from constitutional.evaluation.tournament import elo
+from constitutional.evaluation.verdicts import Judge
 from constitutional.recipe import Evaluation
 from constitutional.runs import Records, fingerprint_of
 from constitutional.runs.records import Answer, Chain
@@ -46,29 +49,46 @@ def in_system_prompt(constitution: Constitution) -> str:
     return f"Follow these principles in every answer:{lines}"
 
 
+@dataclass(frozen=True)
+class Answers:
+    """A policy answers prompts, and the judge, where there is one, reads the answers.
+
+    ``engine`` is the name of the policy's engine, ``policy`` what the records call it.
+    """
+
+    policy: str
+    engine: str
+    sampling: SamplingParams
+    judge: Judge | None
+    seed: int
+    system: str | None = None
+
+    def __call__(self, block: Sequence[PromptRecord], engines: Engines) -> list[Answer]:
+        """One answer to each prompt."""
+        return answer_prompts(
+            self.policy,
+            engines[self.engine],
+            self.sampling,
+            self.judge,
+            self.seed,
+            block,
+            system=self.system,
+        )
+
+
 def _answers(
     context: Context, evaluation: Evaluation, name: str, model: str, system: str | None = None
 ) -> Records[Answer]:
     """A policy answers the evaluation prompts, and the judge reads them."""
-    engine, inputs = context.engine(model), context.inputs
-    work: Callable[[Sequence[PromptRecord]], list[Answer]] = partial(
-        answer_prompts,
-        name,
-        engine,
-        evaluation.sampling,
-        inputs.judge,
-        context.recipe.seed,
-        system=system,
-    )
+    context.engines.release()  # one policy in memory at a time
+    inputs = context.inputs
     more = {} if system is None else {"system": fingerprint_of([system])}
-    return context.run.stage_records(
+    return context.records(
         f"answers_{name.replace('@', '-step-')}",
-        inputs=context.made_from(evaluation, engine, **more),
+        made_from=context.made_from(evaluation, model, **more),
         record_type=Answer,
         items=inputs.evaluation,
-        block_size=context.recipe.block,
-        work=work,
-        progress=context.progress,
+        work=Answers(name, model, evaluation.sampling, inputs.judge, context.recipe.seed, system),
         title=f"Evaluating {name}",
     )
 
@@ -114,6 +134,8 @@ def summarise(
     if inputs.judge is not None and answers:
         tables = elo(answers, inputs.judge, zero=zero_of(answers), seed=context.recipe.seed)
         metrics["elo"] = {goal: table.ratings for goal, table in tables.items()}
+    if usage := context.run.usage.as_json():
+        metrics["usage"] = usage
     metrics |= more
     plain: dict[str, Any] = as_json(metrics)
     return plain

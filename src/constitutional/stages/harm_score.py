@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from constitutional.dialogue import Conversation
-from constitutional.evaluation.answers import answer_prompts
 from constitutional.evaluation.harm_score import RatedConversation, mean_harm
 from constitutional.recipe import HarmRatings
 from constitutional.runs import fingerprint_of
 from constitutional.runs.records import Answer
 from constitutional.stages.context import Context
+from constitutional.stages.evaluation import Answers
 
 #: The share of the rated prompts that the regressor is judged on and not trained on.
 _HELD_OUT = 0.2
@@ -60,15 +59,12 @@ def _rated(context: Context) -> list[RatedConversation]:
     settings = context.recipe.evaluation.sampling
     rated = []
     for name, model in models.items():
-        engine = context.engine(model.path)
-        records = context.run.stage_records(
+        records = context.records(
             f"harm_ratings_{name}",
-            inputs=context.made_from(settings, engine),
+            made_from=context.made_from(settings, model.path),
             record_type=Answer,
             items=inputs.harm_prompts,
-            block_size=context.recipe.block,
-            work=partial(answer_prompts, name, engine, settings, judge, context.recipe.seed),
-            progress=context.progress,
+            work=Answers(name, model.path, settings, judge, context.recipe.seed),
             title=f"Rated answers of {name}",
         )
         rated += [
@@ -86,7 +82,8 @@ def _train(context: Context, ratings: HarmRatings, rated: Sequence[RatedConversa
     def make(work: Path) -> None:
         from constitutional.preference.harm_model import train_harm_score
 
-        train_harm_score(
+        context.train(
+            train_harm_score,
             context.inputs.pretrained_model.path,
             [r for r in rated if not _held_out(r.conversation)],
             held_out=[r for r in rated if _held_out(r.conversation)],
@@ -94,7 +91,6 @@ def _train(context: Context, ratings: HarmRatings, rated: Sequence[RatedConversa
             config=ratings.training,
             work=work,
             seed=context.recipe.seed,
-            progress=context.progress,
             device=context.recipe.models.device,
         )
 

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from constitutional.inputs import RLInputs
+from constitutional.jobs import PolicyTraining, PreferencePretraining, PreferenceTraining
 from constitutional.preference.halves import halves as in_halves
 from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
+from constitutional.rl.settings import DPOConfig, GRPOConfig, PPOConfig, RLOOConfig
 from constitutional.runs import fingerprint_of
 from constitutional.runs.records import Comparison
 from constitutional.stages.arms import Arm, settings
 from constitutional.stages.comparisons import Comparisons
 from constitutional.stages.context import Context
+from constitutional.stages.training import train as run_training
 
 
 class PreferenceModels(NamedTuple):
@@ -64,18 +68,16 @@ def _pretrained(context: Context) -> Begin:
     config = PretrainingConfig(**pmp.model_dump(exclude={"file"}))
 
     def make(work: Path) -> None:
-        from constitutional.preference.train import pretrain_preference_model
-
-        pretrain_preference_model(
-            model.path,
-            data.ranked,
+        job = PreferencePretraining(
+            model=model.path,
+            comparisons=data.ranked,
             style=model.style,
             config=config,
             work=work,
             seed=context.recipe.seed,
-            progress=context.progress,
             device=context.recipe.models.device,
         )
+        run_training(context, job)
 
     made_from = {
         "settings": fingerprint_of([config]),
@@ -97,19 +99,17 @@ def _train(
     held_out: Sequence[Comparison],
 ) -> Path:
     def make(work: Path) -> None:
-        from constitutional.preference.train import train_preference_model
-
-        train_preference_model(
-            begin.model,
-            train,
-            held_out=held_out,
+        job = PreferenceTraining(
+            model=begin.model,
+            comparisons=tuple(train),
+            held_out=tuple(held_out),
             style=context.inputs.pretrained_model.style,
             config=config,
             work=work,
             seed=context.recipe.seed,
-            progress=context.progress,
             device=context.recipe.models.device,
         )
+        run_training(context, job)
 
     made_from = {
         "settings": fingerprint_of([config]),
@@ -140,12 +140,14 @@ def train_policy(
 ) -> Path:
     """The policy in ``start`` trained against the preference model, by the recipe's algorithm."""
     rl, data = settings(context)
-    train = share_out(comparisons, rl.held_out, halves=rl.held_out_model).train
+    share = share_out(comparisons, rl.held_out, halves=rl.held_out_model).train
 
     def make(work: Path) -> None:
-        from constitutional.stages.policy import run_training
-
-        run_training(context, rl.training, data, train, start, models, work)
+        if isinstance(rl.training, PPOConfig):
+            job = _with_ppo(context, rl.training, data, start, models, work)
+            run_training(context, job)
+        else:
+            _with_trl(context, rl.training, data, share, start, models, work)
 
     watched = f"preference_model_{arm.name}_held_out"
     made_from = {
@@ -154,11 +156,64 @@ def train_policy(
         "policy": _start_fingerprint(context, start),
         "preference_model": context.run.fingerprint(f"preference_model_{arm.name}"),
         "held_out": "" if models.held_out is None else context.run.fingerprint(watched),
-        "comparisons": fingerprint_of(train),
+        "comparisons": fingerprint_of(share),
         "prompts": fingerprint_of([*data.red_team, *data.helpful]),
         "seed": str(context.recipe.seed),
     }
     return context.run.stage_artifact(arm.name, inputs=made_from, make=make)
+
+
+def _with_ppo(
+    context: Context,
+    config: PPOConfig,
+    data: RLInputs,
+    start: str,
+    models: PreferenceModels,
+    work: Path,
+) -> PolicyTraining:
+    recipe, pretrained = context.recipe, context.inputs.pretrained_model
+    return PolicyTraining(
+        model=start,
+        style=pretrained.style,
+        seed=recipe.seed,
+        device=recipe.models.device,
+        work=work,
+        pretrained=pretrained.path,
+        preference_model=models.trained_against,
+        held_out_model=models.held_out,
+        red_team=data.red_team,
+        helpful=data.helpful,
+        batch_size=recipe.models.batch_size,
+        config=config,
+    )
+
+
+def _with_trl(
+    context: Context,
+    config: RLOOConfig | GRPOConfig | DPOConfig,
+    data: RLInputs,
+    comparisons: Sequence[Comparison],
+    start: str,
+    models: PreferenceModels,
+    work: Path,
+) -> None:
+    from constitutional.rl.rollout import Prompts
+    from constitutional.stages.policy import train_with_trl
+
+    context.engines.release()
+    context.train(
+        train_with_trl,
+        config,
+        Prompts(data.red_team, data.helpful),
+        comparisons,
+        start,
+        models,
+        style=context.inputs.pretrained_model.style,
+        seed=context.recipe.seed,
+        device=context.recipe.models.device,
+        batch_size=context.recipe.models.batch_size,
+        work=work,
+    )
 
 
 def _start_fingerprint(context: Context, start: str) -> str:

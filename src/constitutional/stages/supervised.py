@@ -3,48 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from constitutional.dialogue import Conversation
+from constitutional.constitution import Constitution
+from constitutional.dialogue import Conversation, PromptRecord
+from constitutional.engines.pool import Engines
 from constitutional.errors import InputError
 from constitutional.evaluation.behaviour import flag_counts
+from constitutional.jobs import Finetuning
 from constitutional.runs import Records, fingerprint_of
 from constitutional.runs.records import Chain, Reply
 from constitutional.stages.context import Context
+from constitutional.stages.training import train
 from constitutional.supervised.critique_revision import CritiqueRevision
+from constitutional.supervised.settings import CritiqueRevisionConfig
 from constitutional.supervised.training_data import export_messages, training_examples
+
+
+@dataclass(frozen=True)
+class Chains:
+    """The helpful model responds to red-team prompts, criticises itself and revises.
+
+    ``helpful`` and ``critic`` are names of engines; without a critic the helpful model is its own.
+    """
+
+    helpful: str
+    critic: str | None
+    constitution: Constitution
+    config: CritiqueRevisionConfig
+    seed: int
+
+    def __call__(self, block: Sequence[PromptRecord], engines: Engines) -> list[Chain]:
+        """One chain for each prompt."""
+        return self.writer(engines).chains(block)
+
+    def writer(self, engines: Engines) -> CritiqueRevision:
+        """Who writes, with the engines."""
+        critic = None if self.critic is None else engines[self.critic]
+        return CritiqueRevision(
+            engines[self.helpful], self.constitution, self.config, self.seed, critic
+        )
+
+
+@dataclass(frozen=True)
+class Replies:
+    """The same model responds to helpful prompts."""
+
+    chains: Chains
+
+    def __call__(self, block: Sequence[PromptRecord], engines: Engines) -> list[Reply]:
+        """All responses to each prompt."""
+        return self.chains.writer(engines).replies(block)
 
 
 def critique_and_revise(context: Context) -> Records[Chain]:
     """The helpful model responds to red-team prompts, criticises itself and revises."""
-    recipe, inputs = context.recipe, context.inputs
-    return context.run.stage_records(
+    work = _chains(context)
+    return context.records(
         "critique_revision",
-        inputs=context.made_from(
-            recipe.supervised,
-            context.engine(context.helpful_model.path),
-            constitution=context.constitution.fingerprint,
+        made_from=context.made_from(
+            work.config,
+            *(name for name in (work.helpful, work.critic) if name is not None),
+            constitution=work.constitution.fingerprint,
         ),
         record_type=Chain,
-        items=inputs.red_team,
-        block_size=recipe.block,
-        work=_stage(context).chains,
-        progress=context.progress,
+        items=context.inputs.red_team,
+        work=work,
         title="Critique and revision",
     )
 
 
 def reply_to_helpful_prompts(context: Context) -> Records[Reply]:
     """The helpful model responds to helpful prompts, to keep the policy helpful."""
-    recipe, inputs = context.recipe, context.inputs
-    return context.run.stage_records(
+    work = _chains(context)
+    return context.records(
         "helpful_replies",
-        inputs=context.made_from(recipe.supervised, context.engine(context.helpful_model.path)),
+        made_from=context.made_from(work.config, work.helpful),
         record_type=Reply,
-        items=inputs.helpful,
-        block_size=recipe.block,
-        work=_stage(context).replies,
-        progress=context.progress,
+        items=context.inputs.helpful,
+        work=Replies(work),
         title="Helpful responses",
     )
 
@@ -99,26 +137,29 @@ def _training(context: Context) -> dict[str, str]:
 def _finetune(
     context: Context, conversations: Sequence[Conversation], work: Path, title: str
 ) -> None:
-    from constitutional.supervised.finetune import finetune
-
     pretrained = context.inputs.pretrained_model
-    finetune(
-        pretrained.path,
-        conversations,
+    job = Finetuning(
+        title=title,
+        model=pretrained.path,
+        conversations=tuple(conversations),
         style=pretrained.style,
         config=context.recipe.finetune,
         work=work,
         seed=context.recipe.seed,
-        progress=context.progress,
-        title=title,
         device=context.recipe.models.device,
     )
+    train(context, job)
 
 
-def _stage(context: Context) -> CritiqueRevision:
-    recipe = context.recipe
-    helpful = context.engine(context.helpful_model.path)
-    return CritiqueRevision(helpful, context.constitution, recipe.supervised, recipe.seed)
+def _chains(context: Context) -> Chains:
+    critic = context.inputs.critic_model
+    return Chains(
+        context.helpful_model.path,
+        None if critic is None else critic.path,
+        context.constitution,
+        context.recipe.supervised,
+        context.recipe.seed,
+    )
 
 
 def _faults(chains: Records[Chain]) -> str:

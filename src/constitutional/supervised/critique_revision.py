@@ -41,7 +41,10 @@ class _Growing:
 
 
 class CritiqueRevision:
-    """Makes chains and replies with one engine, one constitution and one run seed."""
+    """Makes chains and replies with one engine, one constitution and one run seed.
+
+    ``critic`` writes the critiques where it is given; the engine responds and revises all the same.
+    """
 
     def __init__(
         self,
@@ -49,8 +52,10 @@ class CritiqueRevision:
         constitution: Constitution,
         config: CritiqueRevisionConfig,
         seed: int,
+        critic: Engine | None = None,
     ):
         self._engine = engine
+        self._critic = critic
         self._constitution = constitution
         self._config = config
         self._seed = seed
@@ -134,12 +139,13 @@ class CritiqueRevision:
         shots: bool = False,
     ) -> list[Sample]:
         """Sample the turn ``role`` of each conversation. Few-shots show critiques and revisions."""
+        engine = self._critic if role == "critique" and self._critic else self._engine
         prompts = [
-            prompt_for(conversation, role, self._engine.style, self._few_shots if shots else ())
+            prompt_for(conversation, role, engine.style, self._few_shots if shots else ())
             for _, conversation in asked
         ]
         seeds = [derive_seed(self._seed, step, record_id) for record_id, _ in asked]
-        return draw(self._engine, prompts, self._config.sampling, seeds)
+        return draw(engine, prompts, self._config.sampling, seeds)
 
     def _record(self, chain: _Growing) -> Chain:
         return Chain(
@@ -149,5 +155,6 @@ class CritiqueRevision:
             response=chain.response,
             rounds=tuple(chain.rounds),
             engine=self._engine.name,
+            critic=None if self._critic is None else self._critic.name,
             constitution=self._constitution.fingerprint,
         )

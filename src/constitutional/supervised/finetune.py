@@ -20,27 +20,44 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
+from constitutional import processes
+from constitutional.adapters import (
+    base_fingerprint,
+    keep_adapters,
+    merged,
+    quantize_of,
+    with_adapters,
+)
 from constitutional.dialogue import Conversation
 from constitutional.dialogue.tokens import TokenizedExample, encode_example
 from constitutional.engines.base import Style
-from constitutional.engines.loading import load_parts, without_bars
+from constitutional.engines.loading import eos_ids, load_parts, without_bars
 from constitutional.errors import InputError
 from constitutional.runs.progress import Progress
 from constitutional.supervised.settings import FinetuneConfig
-from constitutional.training import Steps, losses, pad_right, train, with_adapters
-
-IGNORED = -100
+from constitutional.training import (
+    IGNORED,
+    Steps,
+    loading_device,
+    losses,
+    pad_right,
+    tell_left_out,
+    train,
+    trained,
+)
+from constitutional.training_settings import LoraSettings
 
 
 @dataclass(frozen=True)
 class FinetuneReport:
     """What a finetuning did. ``losses`` are (step, mean loss of the steps since the last).
 
-    The loss of a step is the mean over its target tokens.
+    The loss of a step is the mean over its target tokens. ``too_long`` examples were left out.
     """
 
     examples: int
     too_long: int
+    too_long_tokens: int
     target_tokens: int
     steps: int
     losses: tuple[tuple[int, float], ...]
@@ -100,11 +117,28 @@ def finetune(
 ) -> FinetuneReport:
     """Train ``model`` on the last turn of each conversation; leaves ``work / "result"``.
 
-    The result is a plain Hugging Face folder with the report beside the weights. A call that was
-    killed goes on from its last complete checkpoint in ``work`` and, on a CPU, ends with the same
-    bytes. Raises InputError when no example is left to train on.
+    The result is a plain Hugging Face folder with the report beside the weights; of a training with
+    adapters they are merged in, and kept beside them. Of several processes the main one writes it.
+    A call that was killed goes on from its last complete checkpoint in ``work`` and, on a CPU, ends
+    with the same bytes. Raises InputError when no example is left to train on.
     """
-    network, tokenizer = load_parts(model, device=device, dtype="float32")
+    lora = config.lora
+    if processes.sharding() and config.snapshot_steps:
+        raise InputError(
+            "'snapshot_steps' copies the model on its way, which is not done of weights that are "
+            "sharded: leave it out, or use the configuration 'ddp'"
+        )
+
+    def begin() -> tuple[Any, Any]:
+        return load_parts(
+            model, device=loading_device(device), dtype="float32", quantize=quantize_of(lora)
+        )
+
+    def ready(network: Any) -> Any:
+        _stop_at(network, tokenizer, end)
+        return with_adapters(network, lora, seed, what="finetuning") if lora else network
+
+    network, tokenizer = begin()
     examples = [encode_example(tokenizer, c, style, config.max_length) for c in conversations]
     kept = [example for example in examples if not example.cut]
     if not kept:
@@ -112,17 +146,14 @@ def finetune(
             f"there is nothing to train on: {len(examples)} examples, of which {len(examples)} are "
             f"longer than max_length {config.max_length}"
         )
-    if config.lora:
-        network = with_adapters(network, config.lora, seed, what="finetuning")
-    merge = config.lora is not None
+    cut = [len(example.input_ids) for example in examples if example.cut]
+    tell_left_out(progress, title, len(cut), len(examples), sum(cut), config.max_length)
+    end = kept[0].input_ids[-1]
+    saved = _Saved(model, lora, tokenizer)
     snapshots = work / "snapshots"
-    keep = (
-        [Snapshots(snapshots, config.snapshot_steps, tokenizer, merge=merge)]
-        if config.snapshot_steps
-        else []
-    )
+    every = config.snapshot_steps
     trainer = train(
-        network,
+        ready(network),
         Examples(kept),
         PadRight(_pad_id(tokenizer)),
         settings=config,
@@ -131,17 +162,20 @@ def finetune(
         task=partial(progress.task, title),
         device=device,
         steps=steps,
-        callbacks=keep,
+        callbacks=[Snapshots(snapshots, every, saved)] if every else (),
     )
     report = FinetuneReport(
         examples=len(kept),
-        too_long=len(examples) - len(kept),
+        too_long=len(cut),
+        too_long_tokens=sum(cut),
         target_tokens=sum(sum(example.loss) for example in kept),
         steps=trainer.state.global_step,
         losses=losses(trainer),
     )
-    result = work / "result"
-    _save(trainer.model, tokenizer, result, merge=merge)
+    result, network = work / "result", trained(trainer, lambda: ready(begin()[0]))
+    if network is None:
+        return report
+    saved.at_the_end(network, result)
     (result / "finetune.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
     if snapshots.exists():
         shutil.copytree(snapshots, result / "snapshots", dirs_exist_ok=True)
@@ -151,25 +185,29 @@ def finetune(
 class Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     """Keeps a copy of the model every so many steps, in ``folder / "step-N"``; not of the last."""
 
-    def __init__(self, folder: Path, every: int, tokenizer: Any, *, merge: bool):
-        self._folder, self._every = folder, every
-        self._tokenizer, self._merge = tokenizer, merge
+    def __init__(self, folder: Path, every: int, saved: _Saved):
+        self._folder, self._every, self._saved = folder, every, saved
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Write the copy under another name first: what can be seen is whole."""
         step = state.global_step
-        if step % self._every or step >= state.max_steps:
+        if step % self._every or step >= state.max_steps or not state.is_world_process_zero:
             return
         partial, whole = self._folder / "partial", self._folder / f"step-{step}"
         for stale in (partial, whole):
             shutil.rmtree(stale, ignore_errors=True)
-        _save(
-            copy.deepcopy(model) if self._merge else model,
-            self._tokenizer,
-            partial,
-            merge=self._merge,
-        )
+        self._saved.on_the_way(model, partial)
         partial.rename(whole)
+
+
+def _stop_at(network: Any, tokenizer: Any, end: int) -> None:
+    """Let whoever samples from the result stop at ``end``, with which it learns to end its turns.
+
+    A pretrained model's own settings may know the end of a document alone.
+    """
+    known = eos_ids(network, tokenizer)
+    if end not in known:
+        network.generation_config.eos_token_id = [*known, end]
 
 
 def _pad_id(tokenizer: Any) -> int:
@@ -180,8 +218,33 @@ def _pad_id(tokenizer: Any) -> int:
     return 0
 
 
-def _save(network: Any, tokenizer: Any, folder: Path, *, merge: bool) -> None:
-    network = network.merge_and_unload() if merge else network
-    with without_bars():
-        network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+@dataclass(frozen=True)
+class _Saved:
+    """How a network is saved that is trained from ``model``, with adapters where ``lora`` says."""
+
+    model: str | Path
+    lora: LoraSettings | None
+    tokenizer: Any
+
+    def on_the_way(self, trained: Any, folder: Path) -> None:
+        """A plain folder; the network stays as it is."""
+        if self.lora and self.lora.quantize is None:
+            trained = copy.deepcopy(trained)
+        self._write(trained, folder)
+
+    def at_the_end(self, trained: Any, folder: Path) -> None:
+        """A plain folder, with the adapters beside the weights that they are merged into."""
+        if self.lora:
+            mark = base_fingerprint(self.model)
+            keep_adapters(trained, folder, base=self.model, fingerprint=mark, settings=self.lora)
+        self._write(trained, folder)
+
+    def _write(self, trained: Any, folder: Path) -> None:
+        if self.lora:
+            trained = merged(trained, self.lora, self._base)
+        with without_bars():
+            trained.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def _base(self) -> Any:
+        return load_parts(self.model, device="cpu", dtype="stored")[0]

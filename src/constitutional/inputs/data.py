@@ -1,0 +1,169 @@
+"""The data of a recipe: prompts, comparisons, demonstrations, ratings."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from constitutional.dialogue import Conversation, PromptKind, PromptRecord, load_prompts
+from constitutional.errors import InputError
+from constitutional.evaluation.harm_score import RatedConversation, read_rated
+from constitutional.inputs.models import Model
+from constitutional.inputs.records import HumanData, RLInputs
+from constitutional.preference.settings import Goal
+from constitutional.recipe import (
+    Demonstrations,
+    HarmRatings,
+    HumanComparisons,
+    Prompts,
+    RankedAnswers,
+    Reinforcement,
+    resource,
+)
+from constitutional.runs.records import Comparison
+from constitutional.runs.seeds import derive_seed
+
+Drawn = TypeVar("Drawn")
+
+
+@dataclass(frozen=True)
+class DataReader:
+    """Reads what a recipe of this ``seed`` names; ``base`` is the folder its paths start from.
+
+    With ``skipped`` malformed prompt lines are counted and set aside in files of that folder;
+    without it the first one raises PromptFileError. What the user should know gathers in ``notes``.
+    """
+
+    seed: int
+    base: Path
+    skipped: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def prompts(
+        self, source: Prompts | None, kind: PromptKind, use: str
+    ) -> tuple[PromptRecord, ...]:
+        """A prompt set; ``use`` is what it is called in the recipe."""
+        if source is None:
+            return ()
+        records: dict[str, PromptRecord] = {}
+        files = source.file or (None,)
+        for number, file in enumerate(files, start=1):
+            aside = f"skipped-{use}.jsonl" if len(files) == 1 else f"skipped-{use}-{number}.jsonl"
+            there = {record.conversation for record in records.values()}
+            for record in self._prompts_of(file, source, kind, use, aside, there):
+                if record.id in records:
+                    raise InputError(
+                        f"{use}: the id {record.id!r} is that of another prompt in another of its "
+                        "files: give it its own"
+                    )
+                records[record.id] = record
+        return self._drawn(tuple(records.values()), source.limit, use)
+
+    def rl(self, rl: Reinforcement, contrast: tuple[Model, ...] = ()) -> RLInputs:
+        """What the RL stage reads besides models."""
+        hh_rlhf = rl.harmlessness if "hh_rlhf" in rl.arms else None
+        return RLInputs(
+            comparisons=self.prompts(rl.comparisons, "red_team", "rl.comparisons"),
+            contrast=contrast,
+            helpfulness=self.human(rl.helpfulness, "helpfulness"),
+            harmlessness=self.human(hh_rlhf, "harmlessness"),
+            ranked=self.ranked(rl.pmp),
+            red_team=self.prompts(rl.red_team, "red_team", "rl.red_team"),
+            helpful=self.prompts(rl.helpful, "helpful", "rl.helpful"),
+        )
+
+    def human(self, source: HumanComparisons | None, goal: Goal) -> HumanData:
+        """Human comparisons, or prompts and who compares the answers to them."""
+        if source is None:
+            return HumanData()
+        if source.prompts is None:
+            from constitutional.preference.data import read_comparisons
+
+            form = source.renamed if source.known is None else source.known.pairs_by(goal)
+            found = read_comparisons(
+                self._place(source.file, source), goal=goal, seed=self.seed, form=form
+            )
+            self._left_out(f"rl.{goal}", found.left_out)
+            return HumanData(comparisons=self._drawn(found.comparisons, source.limit, f"rl.{goal}"))
+        from constitutional.microworld.human import Human
+
+        kind: PromptKind = "helpful" if goal == "helpfulness" else "red_team"
+        return HumanData(prompts=self.prompts(source.prompts, kind, f"rl.{goal}"), rater=Human())
+
+    def ranked(self, source: RankedAnswers | None) -> tuple[Comparison, ...]:
+        """Pairs of ranked answers."""
+        if source is None:
+            return ()
+        from constitutional.preference.ranked import ranked_pairs, read_ranked
+
+        ranked = read_ranked(resource(source.file, self.base))
+        return tuple(ranked_pairs(ranked, seed=self.seed))
+
+    def demonstrations(self, source: Demonstrations | None) -> tuple[Conversation, ...]:
+        """Conversations whose last turns are finetuned on."""
+        if source is None:
+            return ()
+        from constitutional.supervised.demonstrations import read_demonstrations
+
+        form = source.renamed if source.known is None else source.known.demonstrated()
+        found = read_demonstrations(self._place(source.file, source), form=form)
+        self._left_out("demonstrations", found.left_out)
+        return tuple(found.conversations)
+
+    def rated(self, source: HarmRatings | None) -> tuple[RatedConversation, ...]:
+        """Conversations with ratings of harm."""
+        if source is None or source.file is None:
+            return ()
+        found = read_rated(resource(source.file, self.base))
+        self._left_out("evaluation.harm_score", found.left_out)
+        return tuple(found.rated)
+
+    def _prompts_of(
+        self,
+        file: str | None,
+        source: Prompts,
+        kind: PromptKind,
+        use: str,
+        aside: str,
+        there: set[Conversation],
+    ) -> list[PromptRecord]:
+        """The prompts of one file that are not ``there`` yet."""
+        form = source.renamed if source.known is None else source.known.prompts_of(kind)
+        found = load_prompts(
+            self._place(file, source),
+            kind=kind,
+            column=source.column,
+            skip_bad_to=None if self.skipped is None else self.skipped / aside,
+            form=form,
+        )
+        self._left_out(use, found.left_out)
+        if found.bad:
+            lines = f"{found.bad} of {found.read} lines are malformed and were set aside"
+            self.notes.append(f"{use}: {lines}")
+        new = [record for record in found.records if record.conversation not in there]
+        if again := len(found.records) - len(new) + found.duplicates:
+            self.notes.append(f"{use}: {again} prompts occur again and are used once")
+        return new
+
+    def _drawn(self, rows: Sequence[Drawn], limit: int | None, use: str) -> tuple[Drawn, ...]:
+        """At most ``limit`` of the rows, in their order."""
+        if limit is None or limit >= len(rows):
+            return tuple(rows)
+        drawn = random.Random(derive_seed(self.seed, use)).sample(range(len(rows)), limit)
+        return tuple(rows[i] for i in sorted(drawn))
+
+    def _place(self, file: str | None, source: Prompts | HumanComparisons | Demonstrations) -> str:
+        """Where rows are read: the file, or the preset's data set on the hub."""
+        if file is not None:
+            return resource(file, self.base)
+        assert source.known is not None, "the recipe has checked that there is one of the two"
+        return source.known.source
+
+    def _left_out(self, use: str, counts: Mapping[str, int]) -> None:
+        """Note the rows of a file that are not used, with the reasons."""
+        if counts:
+            reasons = ", ".join(f"{n} ({reason})" for reason, n in sorted(counts.items()))
+            self.notes.append(f"{use}: rows left out: {reasons}")

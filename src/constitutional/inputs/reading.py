@@ -1,0 +1,172 @@
+"""All that a run reads before it computes anything, checked, so that a fault costs seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from constitutional.constitution import Constitution, load_constitution, merge, read_few_shots
+from constitutional.dialogue import PromptRecord, check_vocabulary, splits_overlap
+from constitutional.dialogue.transcript import render
+from constitutional.errors import InputError
+from constitutional.evaluation.judges import HELPFULNESS
+from constitutional.evaluation.verdicts import Judge
+from constitutional.inputs.data import DataReader
+from constitutional.inputs.models import Model, ModelReader
+from constitutional.inputs.records import Inputs, RLInputs
+from constitutional.jobs.configurations import SHIPPED, find_launcher
+from constitutional.jobs.launch import Launcher
+from constitutional.recipe import SNAPSHOTS, Recipe, Training, resource
+
+
+def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> Inputs:
+    """Read and check everything that ``recipe`` names; ``base`` is the folder its paths start from.
+
+    With ``skipped`` malformed prompt lines are counted and set aside in files of that folder;
+    without it the first one raises PromptFileError.
+    """
+    # Ray starts the processes of a training by itself
+    here = recipe.training if recipe.execution == "local" else None
+    launcher = None if here is None else _launcher(here, base)
+    read, models = DataReader(recipe.seed, base, skipped), ModelReader(recipe, base)
+    constitution = _constitution(recipe, base)
+    asked, evaluation = recipe.prompts, recipe.evaluation
+    red_team = read.prompts(asked.red_team if asked else None, "red_team", "prompts.red_team")
+    helpful = read.prompts(asked.helpful if asked else None, "helpful", "prompts.helpful")
+    judged_on = (
+        *read.prompts(
+            evaluation.red_team if evaluation else None, "red_team", "evaluation.red_team"
+        ),
+        *read.prompts(evaluation.helpful if evaluation else None, "helpful", "evaluation.helpful"),
+    )
+    demonstrations = read.demonstrations(recipe.demonstrations)
+    ratings = evaluation.harm_score if evaluation else None
+    harm_prompts = read.prompts(
+        ratings.prompts if ratings else None, "red_team", "evaluation.harm_score"
+    )
+    rated = read.rated(ratings)
+    pretrained = models.model(recipe.models.pretrained)
+    named = {name: models.model(name) for name in recipe.engines}
+    helpful_model = _named(recipe.models.helpful, named, models)
+    known = {**named, "pretrained": pretrained, "helpful": helpful_model}
+    rl = None
+    if recipe.rl is not None:
+        others = [name for name in recipe.rl.contrast if name != SNAPSHOTS]
+        rl = read.rl(recipe.rl, tuple(models.known_or_other(name, known) for name in others))
+    ai_judge = _ai_judge(recipe, known, models)
+    critic = _named(recipe.models.critic, known, models)
+    trained_on = (*red_team, *helpful, *harm_prompts, *(() if rl is None else rl.prompts))
+    if shared := splits_overlap(judged_on, trained_on):
+        read.notes.append(
+            f"{len(shared)} evaluation prompts are also trained on, the first being "
+            f"{shared[0]}: figures on them say nothing of new prompts"
+        )
+    spoken = None if helpful_model is None else models.tokenizer(helpful_model.path)
+    tokenizer = spoken or models.tokenizer(recipe.models.pretrained)
+    check_vocabulary(tokenizer, _texts(constitution, (*trained_on, *judged_on)))
+    if evaluation and evaluation.prompted and helpful_model and helpful_model.style != "chat":
+        raise InputError(
+            "'prompted' puts the constitution into a system prompt, and the helpful model has no "
+            "chat template to hold one: leave evaluation.prompted out"
+        )
+    return Inputs(
+        constitution=constitution,
+        demonstrations=demonstrations,
+        red_team=red_team,
+        helpful=helpful,
+        evaluation=judged_on,
+        judge=_judge(recipe),
+        pretrained_model=pretrained,
+        helpful_model=helpful_model,
+        rl=rl,
+        rated=rated,
+        harm_prompts=harm_prompts,
+        ai_judge=ai_judge,
+        notes=tuple(read.notes),
+        critic_model=critic,
+        named=named,
+        engines=models.engines(),
+        launcher=launcher,
+    )
+
+
+def read_rl_data(recipe: Recipe, base: Path, *, skipped: Path) -> RLInputs:
+    """The prompts and comparisons of the RL stage, without the models that would answer them.
+
+    Malformed prompt lines are set aside in ``skipped``. Raises InputError without an RL stage.
+    """
+    if recipe.rl is None:
+        raise InputError("the recipe has no RL stage: there is no 'rl' section in it")
+    return DataReader(recipe.seed, base, skipped).rl(recipe.rl)
+
+
+def _launcher(training: Training, base: Path) -> Launcher:
+    shipped = training.config in SHIPPED
+    return find_launcher(
+        training.processes, training.config if shipped else resource(training.config, base)
+    )
+
+
+def _named(
+    name: str | None, known: Mapping[str, Model | None], models: ModelReader
+) -> Model | None:
+    return None if name is None else models.known_or_other(name, known)
+
+
+def _ai_judge(
+    recipe: Recipe, known: Mapping[str, Model | None], models: ModelReader
+) -> Model | None:
+    """The AI judge, whose vocabulary must hold the words of the principle that is ours."""
+    if recipe.evaluation is None or recipe.evaluation.ai_judge is None:
+        return None
+    judge = models.known_or_other(recipe.evaluation.ai_judge.model, known)
+    tokenizer = models.tokenizer(judge.path)
+    if tokenizer is not None and "helpfulness" in recipe.evaluation.ai_judge.goals:
+        try:
+            check_vocabulary(tokenizer, _principle_texts(HELPFULNESS))
+        except InputError as error:
+            raise InputError(
+                f"the AI judge cannot read what it is to judge helpfulness by ({error}): "
+                "give evaluation.ai_judge 'goals: [harmlessness]'"
+            ) from None
+    return judge
+
+
+def _constitution(recipe: Recipe, base: Path) -> Constitution | None:
+    if not recipe.constitution:
+        return None
+    parts = [load_constitution(resource(name, base)) for name in recipe.constitution]
+    constitution = parts[0] if len(parts) == 1 else merge(parts[0], parts[1])
+    for name in recipe.few_shots:
+        constitution = constitution.with_few_shots(read_few_shots(resource(name, base)))
+    return constitution
+
+
+def _judge(recipe: Recipe) -> Judge | None:
+    if recipe.evaluation is None or recipe.evaluation.judge is None:
+        return None
+    from constitutional.microworld.oracle import Oracle
+
+    return Oracle()
+
+
+def _texts(
+    constitution: Constitution | None, prompts: tuple[PromptRecord, ...]
+) -> Mapping[str, str]:
+    """Everything that the models will read, by where it stands."""
+    texts = {} if constitution is None else _principle_texts(constitution)
+    for prompt in prompts:
+        texts[f"{prompt.source}, prompt {prompt.id}"] = render(prompt.conversation)
+    return texts
+
+
+def _principle_texts(constitution: Constitution) -> dict[str, str]:
+    texts = {}
+    for p in constitution.principles:
+        where = f"constitution {constitution.name}, principle {p.id}"
+        asked = [p.critique, p.revision] if "critique" in p.uses else []
+        # each text in its place: what stands before a word may be part of its token
+        texts[where] = "".join(f" {text}" for text in asked)
+        if "comparison" in p.uses:
+            texts[where] += f"\n\n\n{p.comparison} Options:"
+    return texts

@@ -1,0 +1,62 @@
+"""Reading a recipe, and finding what it refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from constitutional.documents import LocatedError, explain, parse_yaml
+from constitutional.errors import RecipeError
+from constitutional.recipe.whole import Recipe
+
+MICROWORLD = "microworld:"
+
+
+def load_recipe(
+    path: Path, *, seed: int | None = None, constitution: Sequence[str] | None = None
+) -> Recipe:
+    """Read a recipe; ``seed`` and ``constitution`` replace what it says.
+
+    Raises RecipeError with the file, the line and the nearest known key. A constitution given here
+    is a path from the working folder, so it is made absolute unless it is ``default`` or embedded.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise RecipeError(f"expected a recipe in YAML, but {reason}", path=path) from None
+    try:
+        document = parse_yaml(text)
+        if not isinstance(document.data, dict):
+            raise LocatedError("expected a recipe: keys such as name, constitution, models")
+        data = dict(document.data)
+        if seed is not None:
+            data["seed"] = seed
+        if constitution:
+            data["constitution"] = [_from_here(name) for name in constitution]
+        try:
+            return Recipe.model_validate(data)
+        except ValidationError as error:
+            raise explain(error, document, Recipe, {Recipe: "a recipe"}) from None
+    except LocatedError as error:
+        raise RecipeError(error.sentence, path=path, line=error.line) from None
+
+
+def _from_here(name: str) -> str:
+    return name if name == "default" or name.startswith(MICROWORLD) else str(Path(name).absolute())
+
+
+def resource(reference: str, base: Path) -> str:
+    """Where a reference of a recipe leads: the microworld's files, a path, or a name on a hub.
+
+    ``base`` is the recipe's folder. A relative path is returned joined to it where that exists;
+    otherwise the reference is returned unchanged, for it may be a hub name.
+    """
+    if reference.startswith(MICROWORLD):
+        from constitutional.microworld import data_file
+
+        return str(data_file(reference.removeprefix(MICROWORLD)))
+    path = Path(reference).expanduser()
+    return str(base / path) if not path.is_absolute() and (base / path).exists() else reference
