@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,17 @@ import yaml
 # No test asks a hub. Set here, before a library reads it: one that does not know would try for
 # twenty seconds to reach a hub that a test machine has no way to.
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+# Trainings that a test kills are forked from a process that has imported all of it. There is one
+# such process for all test files, which can find installed modules alone.
+multiprocessing.get_context("forkserver").set_forkserver_preload(
+    [
+        "constitutional.preference.harm_model",
+        "constitutional.preference.train",
+        "constitutional.supervised.finetune",
+        "peft",
+    ]
+)
 
 
 @pytest.fixture

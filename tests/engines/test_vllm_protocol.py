@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import importlib.util
 import json
 from dataclasses import dataclass
@@ -202,7 +203,8 @@ def test_a_folder_without_an_adapter_is_said_to_be_none(tmp_path: Path) -> None:
 def test_an_adapter_that_peft_saves_is_read(tmp_path: Path, model: Any) -> None:
     peft = pytest.importorskip("peft")
     config = peft.LoraConfig(r=20, target_modules=["q_proj"], task_type="CAUSAL_LM")
-    peft.get_peft_model(model, config).save_pretrained(tmp_path / "a")
+    # a copy: adapters are put on in place, and other tests have the model too
+    peft.get_peft_model(copy.deepcopy(model), config).save_pretrained(tmp_path / "a")
     assert rank_to_reserve(tmp_path / "a") == 32
 
 

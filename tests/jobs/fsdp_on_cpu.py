@@ -27,3 +27,5 @@ PartialState._prepare_backend = gloo
 torch.distributed.init_process_group("gloo")
 for path in sys.argv[1:]:
     run_job(read_job(Path(path)), QuietProgress())
+# or gloo's threads may outlive the interpreter, which then ends in an abort
+torch.distributed.destroy_process_group()

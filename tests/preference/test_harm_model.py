@@ -37,7 +37,6 @@ from constitutional.training_settings import TrainingSettings
 
 DATA = Path(constitutional.microworld.__file__).parent / "data"
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["constitutional.preference.harm_model"])
 
 
 def train(

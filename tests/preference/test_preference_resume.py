@@ -13,7 +13,6 @@ import pytest
 #: 40 comparisons: 10 steps an epoch.
 CONFIG = {"batch_size": 4, "checkpoint_steps": 3, "learning_rate": 1e-2}
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["constitutional.preference.train", "peft"])
 
 
 def run(model: Path, work: Path, config: dict[str, Any], die_at: int | str | None = None) -> None:

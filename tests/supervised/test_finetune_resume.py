@@ -20,7 +20,6 @@ SCRIPT = Path(__file__).with_name("finetune_run.py")
 CONFIG = {"batch_size": 4, "checkpoint_steps": 6, "learning_rate": 1e-2}
 #: A server that has imported everything, so that a process to be killed is forked in a blink.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["finetune_run"])
 
 
 def killed(model: Path, work: Path, config: dict[str, Any], die_at: int | str) -> None:
