@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -178,3 +178,13 @@ def test_where_the_work_is_done_is_free_to_change() -> None:
     assert not differences(
         here.model_dump(mode="json"), there.model_dump(mode="json"), there.free_keys
     )
+
+
+def test_trainings_of_a_cluster_keep_whole_weights(
+    cai: Callable[..., tuple[int, str, str]], small_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe = small_recipe(execution="ray", training={"processes": 2, "config": "fsdp2"})
+    code, shown, told = cai("run", recipe, "--out", tmp_path / "run")
+    assert (code, shown) == (2, "")
+    assert "'config' must be ddp, found 'fsdp2'" in told
+    assert not (tmp_path / "run").exists()

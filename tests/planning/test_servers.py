@@ -159,3 +159,34 @@ def test_a_laptop_computes_in_float32(small_recipe: Recipe) -> None:
     laptop, gpu = (stages(plan(path, name))["helpful_replies"] for name in ("laptop-CPU", "H100"))
     assert laptop.memory.weights.value == 2 * gpu.memory.weights.value
     assert plan(path, "laptop-CPU").device_hours is None
+
+
+def test_what_is_held_whole_is_not_divided(small_recipe: Recipe) -> None:
+    def weights(**more: Any) -> dict[str, float]:
+        found = stages(plan(small_recipe(rl=rl(), **more), "H100:2"))
+        return {name: stage.memory.weights.value for name, stage in found.items()}
+
+    divided = weights()
+    trainings = ("sl_cai", "preference_model_rl_cai", "rl_cai")
+    ddp = weights(training={"processes": 2})
+    sharded = weights(training={"processes": 2, "config": "fsdp2"})
+    for name in trainings:
+        assert ddp[name] == pytest.approx(2 * divided[name]), name
+    for name in ("sl_cai", "preference_model_rl_cai"):
+        assert sharded[name] == pytest.approx(divided[name]), name
+    assert sharded["rl_cai"] == pytest.approx(ddp["rl_cai"]), "PPO keeps whole weights"
+    assert ddp["comparisons_ai"] == pytest.approx(divided["comparisons_ai"])
+    actors = weights(execution="ray", ray={"gpus": 1})
+    assert actors["comparisons_ai"] == pytest.approx(2 * divided["comparisons_ai"])
+
+
+def test_recomputed_activations_take_less_memory_and_another_forward_pass(
+    small_recipe: Recipe,
+) -> None:
+    def sl_cai(**more: Any) -> StagePlan:
+        return stages(plan(small_recipe(finetune={"batch_size": 8, **more})))["sl_cai"]
+
+    kept, again = sl_cai(), sl_cai(gradient_checkpointing=True)
+    assert again.memory.activations.value < kept.memory.activations.value
+    assert again.memory.weights == kept.memory.weights
+    assert again.flops.value == pytest.approx(kept.flops.value * 4 / 3)
