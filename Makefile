@@ -4,6 +4,7 @@ BIN := .venv/bin
 # A stamp is written when an installation is complete. The dev one holds all that the other does.
 INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
+INSTALLED_BENCH := .venv-bench/.installed
 
 # Tests are spread over this many processes, one thread each.
 WORKERS := 2
@@ -15,9 +16,9 @@ help:
 	@echo "make test [WORKERS=N]         the checks, then all tests"
 	@echo "make test-servers             ask llama.cpp's server, which is compiled first (minutes)"
 	@echo "make check                    formatting, lint and types"
-	@echo "make bench                    tokens per second of the local engine and of generate"
+	@echo "make bench [ONLY=NAMES]       every stage beside its peers (an hour), or some of them"
 	@echo "make test-wheel               build the package and try it in an empty environment"
-	@echo "make clean                    remove .venv, .venv-servers, caches and built packages; runs stay"
+	@echo "make clean                    remove the .venv*, caches and built packages; runs stay"
 	@echo
 	@echo "The first one sets up .venv; PYTHON=python3.12 chooses what it is made with."
 
@@ -35,14 +36,16 @@ check: $(INSTALLED_DEV)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-bench: $(INSTALLED)
-	$(BIN)/python benchmarks/sampling.py
+# ROUNDS=N THREADS=N, and OPTIONS="--device cuda --dtype bfloat16 --random 0.5e9" on a GPU
+bench: $(INSTALLED_BENCH)
+	.venv-bench/bin/python -m benchmarks.speed $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	    $(if $(THREADS),--threads $(THREADS)) $(OPTIONS) $(ONLY)
 
 test-wheel: $(INSTALLED_DEV)
 	scripts/test-wheel
 
 clean:
-	rm -rf .venv .venv-servers .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-bench .venv-servers .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -52,3 +55,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 $(INSTALLED_DEV): pyproject.toml constraints.txt
 	@PYTHON="$(PYTHON)" scripts/setup dev
 	@touch $(INSTALLED) $@
+
+$(INSTALLED_BENCH): pyproject.toml constraints.txt benchmarks/requirements.txt scripts/setup-bench
+	@PYTHON="$(PYTHON)" scripts/setup-bench
+	@touch $@

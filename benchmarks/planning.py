@@ -288,14 +288,17 @@ def write(model: Any, rows: int, tokens: int) -> None:
     """The engine's loop, which writes half of the tokens after prompts of the other half."""
     from constitutional.engines.base import SamplingParams
     from constitutional.engines.decoding import Ending, decode
-    from constitutional.engines.prefill import CausalModel
+    from constitutional.engines.ragged import RaggedRows
+    from constitutional.engines.rows import CausalModel
     from constitutional.engines.sampler import uniforms
+    from constitutional.engines.shelf import Shelf
 
     new, vocabulary = tokens // 2, model.config.vocab_size
     prompts = [[(i * 7 + j) % vocabulary for j in range(tokens - new)] for i in range(rows)]
     prompts[0] = prompts[0][1:]
     ending = Ending(None, [], ())
-    decode(CausalModel(model), prompts, uniforms(range(rows), new), SamplingParams(new), ending)
+    room = RaggedRows(CausalModel(model), [], rows, tokens, Shelf())
+    decode(room, prompts, uniforms(range(rows), new), SamplingParams(new), ending, rows)
 
 
 def resident(field: str) -> int:

@@ -250,7 +250,7 @@ def test_all_trainings_on_a_base_in_4_bits(base: Path, tmp_path: Path) -> None:
     layer = networks.policy.model.layers[0].self_attn.q_proj.base_layer
     assert layer.weight.dtype == torch.uint8
     assert layer.weight.numel() * 2 == 32 * 32
-    scores = PreferenceModel.around(networks.scorer, scorer)
+    scores = PreferenceModel.around(networks.scorer, scorer, head="score")
 
     def score(answers: Sequence[tuple[Conversation, str]]) -> list[float]:
         return [scores.score(*answer) for answer in answers]

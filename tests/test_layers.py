@@ -27,6 +27,7 @@ LAYERS = {
     "errors": "words",
     "documents": "words",
     "refusal": "words",
+    "spool": "words",
     "constitution": "words",
     "dialogue": "words",
     "runs.records": "words",
@@ -42,9 +43,14 @@ LAYERS = {
     "engines.decoding": "torch",
     "engines.loading": "torch",
     "engines.local": "torch",
-    "engines.prefill": "torch",
+    "engines.padded": "torch",
+    "engines.ragged": "torch",
+    "engines.ragged_cache": "torch",
+    "engines.rows": "torch",
+    "engines.shelf": "torch",
     "engines.sampler": "torch",
     "adapters": "torch",
+    "packing": "torch",
     "processes": "torch",
     "engines.vllm.engine": "torch",
     "training": "torch",
@@ -231,13 +237,24 @@ except SystemExit as end:
 """
     loaded = loaded_after(code)
     assert "typer" in loaded
-    assert loaded & HEAVY == set()
+    assert loaded & (HEAVY | {"rich", "yaml"}) == set()
 
 
 def test_public_names() -> None:
+    for name in constitutional.__all__:
+        getattr(constitutional, name)  # found when it is first asked for
     public = [
         name
         for name, value in vars(constitutional).items()
         if not name.startswith("_") and not inspect.ismodule(value)
     ]
     assert constitutional.__all__ == sorted(public)
+    assert set(constitutional.__all__) <= set(dir(constitutional))
+    with pytest.raises(AttributeError, match="no attribute 'Constituton'"):
+        constitutional.Constituton  # noqa: B018
+
+
+def test_the_package_alone_loads_nothing_of_its_own() -> None:
+    loaded = loaded_after("import constitutional")
+    assert "constitutional" in loaded
+    assert loaded & {"pydantic", "rich", "yaml", "jinja2"} == set()

@@ -1,19 +1,42 @@
 """Constitutional AI (Bai et al. 2022, arXiv 2212.08073): principles in, a better model out.
 
-Nothing heavy is imported here; a model is loaded where one is used.
+Nothing heavy is imported here; a model is loaded where one is used. The public names are found when
+they are first asked for, so that ``cai --help`` and a module of this package pay for nothing else.
 """
 
-from constitutional.constitution import (
-    Constitution,
-    Principle,
-    default_constitution,
-    load_constitution,
-    save_constitution,
-)
-from constitutional.dialogue.conversation import Conversation, Turn
-from constitutional.engines import Engine, SamplingParams, ScriptedEngine, load_engine
-from constitutional.errors import ConstitutionalError
-from constitutional.supervised import CritiqueRevisionConfig, critique_and_revise
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from constitutional.constitution import (
+        Constitution,
+        Principle,
+        default_constitution,
+        load_constitution,
+        save_constitution,
+    )
+    from constitutional.dialogue.conversation import Conversation, Turn
+    from constitutional.engines import Engine, SamplingParams, ScriptedEngine, load_engine
+    from constitutional.errors import ConstitutionalError
+    from constitutional.supervised import CritiqueRevisionConfig, critique_and_revise
+
+#: The module of each public name.
+_HOMES = {
+    "Constitution": "constitution",
+    "ConstitutionalError": "errors",
+    "Conversation": "dialogue.conversation",
+    "CritiqueRevisionConfig": "supervised",
+    "Engine": "engines",
+    "Principle": "constitution",
+    "SamplingParams": "engines",
+    "ScriptedEngine": "engines",
+    "Turn": "dialogue.conversation",
+    "critique_and_revise": "supervised",
+    "default_constitution": "constitution",
+    "load_constitution": "constitution",
+    "load_engine": "engines",
+    "save_constitution": "constitution",
+}
 
 __all__ = [
     "Constitution",
@@ -31,3 +54,16 @@ __all__ = [
     "load_engine",
     "save_constitution",
 ]
+
+
+def __getattr__(name: str) -> typing.Any:
+    """A public name, from its module (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    found = globals()[name] = getattr(home, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

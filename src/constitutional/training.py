@@ -64,10 +64,11 @@ class LikeLengthTrainer(Trainer):  # type: ignore[misc]  # transformers is not t
         return derive_seed(self.args.seed, "epoch", int(self.state.epoch or 0))
 
 
-class LossByExample(LikeLengthTrainer):
-    """A Trainer whose loss is a mean over all examples of a step, of however many parts.
+class OwnLoss(LikeLengthTrainer):
+    """A Trainer whose loss is a mean over all that a step learns, of however many parts.
 
-    A subclass says in :meth:`each` the loss of each example.
+    A batch has its "rows" (:class:`~constitutional.packing.Rows`) and "labels", by which the
+    Trainer counts. A subclass says in :meth:`each` the loss of each example, or of each token.
     """
 
     #: The gradients of a step's parts are added up, each with its share of the mean.
@@ -75,28 +76,26 @@ class LossByExample(LikeLengthTrainer):
 
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **settings)
-        self.model_accepts_loss_kwargs = True  # so that it counts the examples of a step
+        self.model_accepts_loss_kwargs = True  # so that it counts what a step learns
 
-    def each(self, scores: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The loss of each example, (n,), from the network's ``scores``, one for each text."""
+    def each(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """The losses that are averaged, (n,); those of stand-ins are 0, or not there."""
         raise NotImplementedError
 
     def compute_loss(
         self,
         model: Any,
-        inputs: dict[str, torch.Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> Any:
-        """The mean over the examples of a step, of which ``inputs`` may be a part."""
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-        each = self.each(outputs.logits[:, 0].float(), inputs)
-        each = torch.where(inputs["labels"] == IGNORED, 0.0, each)
+        """The mean over what is learned in a step, of which ``inputs`` may be a part."""
+        each = self.each(model, inputs)
         if num_items_in_batch is None:
             loss = each.mean()
         else:  # the gradients of several processes are averaged, not added
             loss = each.sum() / num_items_in_batch * self.accelerator.num_processes
-        return (loss, outputs) if return_outputs else loss
+        return (loss, {}) if return_outputs else loss
 
 
 class LikeLengths(LengthGroupedSampler):  # type: ignore[misc]  # transformers is not typed
@@ -152,9 +151,9 @@ class WithStandIn(Dataset[tuple[dict[str, Any], bool]]):
 class IgnoreStandIns:
     """Collates by ``collate``, and takes the labels of stand-ins away."""
 
-    collate: Callable[[Sequence[dict[str, Any]]], dict[str, torch.Tensor]]
+    collate: Callable[[Sequence[dict[str, Any]]], dict[str, Any]]
 
-    def __call__(self, rows: Sequence[tuple[dict[str, Any], bool]]) -> dict[str, torch.Tensor]:
+    def __call__(self, rows: Sequence[tuple[dict[str, Any], bool]]) -> dict[str, Any]:
         """The batch."""
         batch = self.collate([example for example, _ in rows])
         batch["labels"][torch.tensor([not counts for _, counts in rows])] = IGNORED
@@ -205,14 +204,14 @@ class Steps(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
 def train(
     network: Any,
     data: Any,
-    collate: Callable[[Sequence[dict[str, Any]]], dict[str, torch.Tensor]],
+    collate: Callable[[Sequence[dict[str, Any]]], dict[str, Any]],
     *,
     settings: TrainingSettings,
     work: Path,
     seed: int,
     task: Task,
     device: str,
-    kind: type[LikeLengthTrainer] = LikeLengthTrainer,
+    kind: Callable[..., LikeLengthTrainer] = LikeLengthTrainer,
     steps: type[Steps] = Steps,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> LikeLengthTrainer:

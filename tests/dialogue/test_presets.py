@@ -219,7 +219,7 @@ def test_instructions(
     found = prompts(name, file, "helpful")
     assert texts(found) == ["Sum it up.\n\nMoss grows.", "Greet me."]
     shown = read_demonstrations(file, form=PRESETS[name].demonstrated())
-    assert shown.conversations == [
+    assert list(shown.conversations) == [
         Conversation.of("Sum it up.\n\nMoss grows.", "It grows."),
         Conversation.of("Greet me.", "Hello."),
     ]

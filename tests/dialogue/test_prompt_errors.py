@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from constitutional.dialogue import prompt_files
+from constitutional.dialogue import Conversation, prompt_files, prompt_id
 from constitutional.dialogue.prompts import PromptSet, load_prompts
 from constitutional.errors import PromptFileError
 
@@ -158,3 +158,11 @@ def test_bad_lines_never_overwrite_the_prompts(tmp_path: Path) -> None:
     assert path.read_text() == '{"prompt": "a"}\n'
     with pytest.raises(PromptFileError, match="cannot be set aside here"):
         load(path, skip_bad_to=tmp_path)
+
+
+def test_an_id_that_another_prompt_would_get_is_refused(tmp_path: Path) -> None:
+    """The second prompt brings no id, and its own is taken."""
+    taken = {"prompt": "one", "id": prompt_id(Conversation.of("two"))}
+    path = write(tmp_path / "p.jsonl", taken, {"prompt": "two"})
+    with pytest.raises(PromptFileError, match=r"p\.jsonl, line 2: the id .* is that of another"):
+        load(path)

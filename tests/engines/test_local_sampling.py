@@ -17,7 +17,8 @@ from constitutional.engines import (
 )
 from constitutional.engines.decoding import Ending, decode
 from constitutional.engines.local import LocalEngine
-from constitutional.engines.prefill import CausalModel
+from constitutional.engines.padded import LeftPaddedRows
+from constitutional.engines.rows import CausalModel
 from constitutional.engines.sampler import next_tokens, uniforms
 from constitutional.errors import EngineError
 
@@ -94,7 +95,9 @@ def draw_tokens(model: Any, tokenizer: Any, prompt: TextPrompt, n: int) -> torch
     ids = [tokenizer.encode(prompt.text)] * n
     params = SamplingParams(1)
     ending = Ending(tokenizer, [0], ())
-    rows = decode(CausalModel(model), ids, uniforms(range(n), 1), params, ending)
+    rows = decode(
+        LeftPaddedRows(CausalModel(model), 1), ids, uniforms(range(n), 1), params, ending, n
+    )
     return torch.tensor([row.tokens[0] for row in rows])
 
 
@@ -273,13 +276,14 @@ def test_out_of_memory_halves_the_batch(
     small = copy.deepcopy(model)
 
     def refuse(module: Any, args: Any, kwargs: Any) -> None:
-        if len(kwargs["input_ids"]) > 3:
+        if len(kwargs["layout"].rows) > 3:
             fail()
 
     prompts = [TextPrompt(f"{i} weather") for i in range(20)]
     expected = LocalEngine(model, tokenizer, name="a").sample(prompts, SamplingParams(6), range(20))
-    small.register_forward_pre_hook(refuse, with_kwargs=True)
     engine = LocalEngine(small, tokenizer, name="tiny", batch_size=16)
+    engine.sample(prompts[:1], SamplingParams(1), [0])  # it tries what the model can
+    small.register_forward_pre_hook(refuse, with_kwargs=True)
     assert engine.sample(prompts, SamplingParams(6), range(20)) == expected
     assert engine.batch_size == 2
     told = capsys.readouterr().err.splitlines()

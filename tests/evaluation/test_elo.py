@@ -195,6 +195,14 @@ def test_intervals_are_of_prompts_and_not_of_rows() -> None:
     assert (often.value, often.low, often.high) == pytest.approx((once.value, once.low, once.high))
 
 
+def test_drawing_in_turns_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """25 draws of 60 prompts at once, and by threes."""
+    rows = simulated({"a": 0, "b": 100, "c": 30}, 60, random.Random(2))
+    at_once = elo_ratings(rows, "a", resamples=25)
+    monkeypatch.setattr("constitutional.evaluation.elo._DRAWN_AT_ONCE", 3 * 60)
+    assert elo_ratings(rows, "a", resamples=25) == at_once
+
+
 def test_coverage() -> None:
     """Of 400 simulated evaluations about 95% hold the true difference (standard error 1.1%).
 

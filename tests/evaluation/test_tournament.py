@@ -48,8 +48,8 @@ POLICIES = {
 
 
 def test_each_goal_is_judged_on_its_own_prompts_and_by_its_own_rule() -> None:
-    harmless = comparisons(POLICIES, LongerIsBetter(), harmful=True)
-    helpful = comparisons(POLICIES, LongerIsBetter(), harmful=False)
+    harmless = list(comparisons(POLICIES, LongerIsBetter(), harmful=True))
+    helpful = list(comparisons(POLICIES, LongerIsBetter(), harmful=False))
     assert len(harmless) == len(helpful) == 3 * 10
     assert {c.prompt for c in harmless} == {f"p{i}" for i in range(1, 20, 2)}
     assert {c.prompt for c in helpful} == {f"p{i}" for i in range(0, 20, 2)}
@@ -64,4 +64,4 @@ def test_each_goal_is_judged_on_its_own_prompts_and_by_its_own_rule() -> None:
 def test_answers_to_different_prompts_are_not_compared() -> None:
     shifted = {"a": POLICIES["short"], "b": POLICIES["long"][1:] + POLICIES["long"][:1]}
     with pytest.raises(ValueError, match="different prompts"):
-        comparisons(shifted, LongerIsBetter(), harmful=True)
+        list(comparisons(shifted, LongerIsBetter(), harmful=True))

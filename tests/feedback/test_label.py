@@ -157,6 +157,18 @@ def test_few_shots_stand_before_the_question(with_examples: Constitution) -> Non
     assert alike < 5, "each example draws for itself: 1 in 64 times all three draw the same"
 
 
+def test_few_shots_are_drawn_so_many_times_for_all_questions(with_examples: Constitution) -> None:
+    for draws in (1, 5):
+        engine = weighing()
+        config = FeedbackConfig(few_shot_draws=draws)
+        FeedbackModel(engine, with_examples, config, 1).label(
+            [pair(str(i), 1, 2) for i in range(60)]
+        )
+        before = Counter(text.rsplit("\n\nConsider", 1)[0] for text in asked(engine))
+        assert len(before) == draws
+        assert min(before.values()) >= 60 / draws / 3
+
+
 def test_both_orders_see_the_same_examples(with_examples: Constitution) -> None:
     engine = weighing()
     FeedbackModel(engine, with_examples, FeedbackConfig(orders="both"), 1).label([pair("x", 1, 2)])

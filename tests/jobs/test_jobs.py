@@ -13,11 +13,12 @@ from small_jobs import finetuning, small_jobs
 
 from constitutional import processes
 from constitutional.errors import InputError
-from constitutional.jobs import read_job, write_job
+from constitutional.jobs import Finetuning, read_job, write_job
 from constitutional.jobs.configurations import SHIPPED, find_launcher, shipped
 from constitutional.jobs.running import run_job
 from constitutional.recipe import load_recipe
 from constitutional.runs import Progress, fingerprint_of
+from constitutional.spool import Spooled
 from constitutional.supervised.settings import FinetuneConfig
 from constitutional.training import LikeLengths
 
@@ -28,6 +29,15 @@ def test_a_job_comes_back_as_it_was(tmp_path: Path) -> None:
     for job in small_jobs(NOWHERE, NOWHERE, tmp_path).values():
         write_job(job, tmp_path / "job.json")
         assert read_job(tmp_path / "job.json") == job
+
+
+def test_what_lies_on_the_disk_stays_there_until_it_is_sent(tmp_path: Path) -> None:
+    job = finetuning(NOWHERE, tmp_path)
+    spooled = Spooled(job.conversations)
+    lazy = Finetuning(**{**dict(job), "conversations": spooled})
+    assert lazy.conversations is spooled
+    write_job(lazy, tmp_path / "job.json")
+    assert read_job(tmp_path / "job.json") == job
 
 
 def test_what_is_no_job_is_refused(tmp_path: Path) -> None:

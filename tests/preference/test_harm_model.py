@@ -22,10 +22,11 @@ from constitutional.microworld import language as say
 from constitutional.microworld.oracle import Oracle
 from constitutional.microworld.splits import requests_for
 from constitutional.microworld.world import TIPS, TOOLS
+from constitutional.packing import Batching, pad_rows
 from constitutional.preference.harm_model import (
     HarmScore,
     HarmTraining,
-    PadRatings,
+    RatingBatches,
     Ratings,
     RatingTrainer,
     train_harm_score,
@@ -81,9 +82,10 @@ def test_the_loss_is_that_of_transformers(llama: Path, tmp_path: Path) -> None:
     """Its own regression loss, also of a step in two parts."""
     begun = PreferenceModel.begin(llama, style="transcript", seed=1, device="cpu")
     rows = [begun.tokens(Conversation.of("Hi"), "well " * n) for n in (1, 4, 9)]
-    collate, ratings = PadRatings(begun.card.pad_id), [0.0, 4.0, 2.5]
+    collate, ratings = RatingBatches(Batching(packs=False)), [0.0, 4.0, 2.5]
     data = [{"ids": ids, "rating": rating} for ids, rating in zip(rows, ratings, strict=True)]
     trainer = RatingTrainer(
+        begun.head,
         model=begun.network,
         args=arguments(TrainingSettings(), tmp_path, 0, on_gpu=False),
         train_dataset=Ratings(rows, ratings),
@@ -91,7 +93,8 @@ def test_the_loss_is_that_of_transformers(llama: Path, tmp_path: Path) -> None:
     )
     batch = collate(data)
     with torch.no_grad():
-        theirs = begun.network(**batch).loss.item()
+        padded = pad_rows(rows, begun.card.pad_id)
+        theirs = padded.forward(begun.network, labels=torch.tensor(ratings)).loss.item()
         assert trainer.compute_loss(begun.network, batch).item() == pytest.approx(theirs)
         parts = [
             trainer.compute_loss(begun.network, collate(part), num_items_in_batch=torch.tensor(3))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from constitutional.dialogue import Conversation
 from constitutional.engines.base import Style
 from constitutional.errors import InputError, ModelError
+from constitutional.packing import Batching
 from constitutional.preference.model import PreferenceModel
 from constitutional.preference.ranked import binarised
 from constitutional.preference.report import preference_report
 from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
 from constitutional.preference.train import (
-    PadPairs,
+    PairBatches,
     Pairs,
     PairTrainer,
     TrainingReport,
@@ -120,19 +122,23 @@ def test_hard_labels_train_as_with_trl(
         processing_class=AutoTokenizer.from_pretrained(tmp_path / "begun"),
     )
     data = tokenise(begun, comparisons, PreferenceConfig())
+    batching = Batching.of(begun.network)
+    assert batching.packs
     ours = PairTrainer(
+        begun.head,
         model=begun.network.train(),
         args=arguments(PreferenceConfig(), tmp_path / "x", 0, on_gpu=False),
         train_dataset=data,
-        data_collator=PadPairs(begun.card.pad_id),
+        data_collator=PairBatches(batching),
     )
 
     # 1. loss and gradients
     found = []
     for trainer in (theirs, ours):
         batch = trainer.data_collator([trainer.train_dataset[at] for at in range(len(rows))])
-        loss = trainer.compute_loss(trainer.model, batch)
-        loss.backward()
+        with batching.attention(trainer.model) if trainer is ours else nullcontext():
+            loss = trainer.compute_loss(trainer.model, batch)
+            loss.backward()
         found.append((loss.item(), {n: p.grad for n, p in trainer.model.named_parameters()}))
         trainer.model.zero_grad()
     (their_loss, their_gradients), (our_loss, our_gradients) = found
@@ -202,14 +208,15 @@ def test_side_a_and_side_b_are_alike(
     assert far_apart(*found) < 1e-4
 
 
-def test_pairs_are_padded_by_position() -> None:
+def test_pairs_lie_side_by_side() -> None:
     rows = [
         {"a": [5, 0, 6, 0], "b": [5, 0], "prob_a": 0.25, "weight": 1.0},
         {"a": [0], "b": [5, 5, 5], "prob_a": 1.0, "weight": 2.0},
     ]
-    batch = PadPairs(pad_id=0)(rows)
-    assert batch["input_ids"].tolist() == [[5, 0, 6, 0], [0, 0, 0, 0], [5, 0, 0, 0], [5, 5, 5, 0]]
-    assert batch["attention_mask"].sum(1).tolist() == [4, 1, 2, 3]
+    batch = PairBatches(Batching(packs=False))(rows)
+    assert batch["rows"].input_ids.tolist() == [[5, 0, 6, 0], [5, 0, 0, 0], [0] * 4, [5, 5, 5, 0]]
+    assert batch["rows"].attention_mask.sum(1).tolist() == [4, 2, 1, 3]
+    assert PairBatches(Batching(packs=True))(rows)["rows"].input_ids.shape == (1, 7), "5, 0 is once"
     assert batch["labels"].tolist() == [0.25, 1.0]
     assert batch["weights"].tolist() == [1.0, 2.0]
 

@@ -19,6 +19,7 @@ from constitutional.engines.loading import load_parts
 from constitutional.engines.local import LocalEngine
 from constitutional.errors import MissingExtraError, TrainingError
 from constitutional.microworld import data_file
+from constitutional.packing import Batching
 from constitutional.rl.groups import GroupReport, group_trainer, train_groups
 from constitutional.rl.measure import Rollouts
 from constitutional.rl.rollout import collate, sample_answers
@@ -78,10 +79,9 @@ def test_trl_is_given_the_ids_that_ppo_sees(algorithm: str, tmp_path: Path) -> N
 
     asked = [p for p in prompts.batch(0, 4, 0.5, 3) for _ in range(4)]
     completions = sample_answers(engine, asked, 0, config.max_new_tokens, 3)
-    batch = collate(tokenizer, engine, asked, completions)
+    batch = collate(tokenizer, engine, asked, completions, Batching(packs=False))
     for row, (prompt, answer) in enumerate(zip(ids, answers, strict=True)):
-        seen = batch.input_ids[row][batch.attention_mask[row].bool()].tolist()
-        assert [*prompt, *answer] == seen
+        assert [*prompt, *answer] == batch.ids[row]
         assert answer == list(completions[row].token_ids)
     assert {c.ended for c in completions} == {"eos", "stop"}, "a stop string's tokens are seen too"
     assert trainer.answers.rewards() == says_you(

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from constitutional.dialogue import Conversation
+from constitutional.packing import Batching
 from constitutional.rl.networks import begin_networks
 from constitutional.rl.ppo import PPO
 from constitutional.rl.rollout import Prompts, collate, response_logits, sample_answers
@@ -99,7 +100,8 @@ def test_the_reference_and_the_preference_model_stay_as_they_were(
     scored = copy.deepcopy(preference_model).eval()
     ids = torch.tensor([[2, 3, 4, 1]])
     ppo = build(tmp_path, preference_model=scored)
-    batch = collate(tokenizer, ppo._engine, prompts, sample_answers(ppo._engine, prompts, 0, 6, 0))
+    answers = sample_answers(ppo._engine, prompts, 0, 6, 0)
+    batch = collate(tokenizer, ppo._engine, prompts, answers, Batching(packs=False))
     with torch.no_grad():
         before = scored(ids).logits
     ppo.train(QuietProgress())
@@ -144,7 +146,8 @@ def test_the_saved_policy_is_a_plain_folder_with_its_adapters_beside(
 ) -> None:
     ppo = build(tmp_path / "work")
     ppo.train(QuietProgress())
-    batch = collate(tokenizer, ppo._engine, prompts, sample_answers(ppo._engine, prompts, 0, 6, 0))
+    answers = sample_answers(ppo._engine, prompts, 0, 6, 0)
+    batch = collate(tokenizer, ppo._engine, prompts, answers, Batching(packs=False))
     ppo.save_policy(tmp_path / "policy")
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "policy").eval()
     with torch.no_grad():

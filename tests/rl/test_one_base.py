@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from constitutional.adapters import base_fingerprint, kept_adapters
 from constitutional.dialogue import Conversation, PromptRecord
 from constitutional.engines.loading import load_parts, load_tokenizer
+from constitutional.packing import Batching
 from constitutional.preference.combined import Response
 from constitutional.preference.model import PreferenceModel
 from constitutional.preference.settings import PreferenceConfig
@@ -129,7 +130,7 @@ def prompts() -> list[PromptRecord]:
 def on_one_base(trained: Trained) -> tuple[OneBaseNetworks, PreferenceModel]:
     apart = PreferenceModel.load(trained.scorer, device="cpu")
     networks = OneBaseNetworks(found(trained), apart.mean, 0, device="cpu")
-    return networks, PreferenceModel.around(networks.scorer, trained.scorer)
+    return networks, PreferenceModel.around(networks.scorer, trained.scorer, head="score")
 
 
 class Apart:
@@ -138,7 +139,7 @@ class Apart:
     def __init__(self, trained: Trained):
         self.policy, self._reference = (self._causal(trained) for _ in range(2))
         network = self._scorer(trained)
-        self.scorer = PreferenceModel.around(self._scorer(trained), trained.scorer)
+        self.scorer = PreferenceModel.around(self._scorer(trained), trained.scorer, head="score")
         head = copy.deepcopy(network.score.modules_to_save["default"])
         self.critic = Critic(network.base_model, head, self.scorer.mean)
 
@@ -155,6 +156,10 @@ class Apart:
 
         with_them = PeftModel.from_pretrained(network, adapters, is_trainable=True)
         return with_them.base_model.model.eval()
+
+    @property
+    def models(self) -> tuple[Any, ...]:
+        return self.policy, self._reference, self.critic.trunk
 
     def reference_logits(self, batch: Any) -> torch.Tensor:
         return response_logits(self._reference, batch)
@@ -188,7 +193,8 @@ def ppo(
 def some_batch(training: PPO, trained: Trained) -> Any:
     tokenizer = load_tokenizer(trained.sl_cai)
     completions = sample_answers(training._engine, prompts(), 0, 6, 0)
-    return collate(tokenizer, training._engine, prompts(), completions)
+    padded = Batching(packs=False)
+    return collate(tokenizer, training._engine, prompts(), completions, padded)
 
 
 def responses() -> list[Response]:
@@ -226,6 +232,7 @@ def test_a_training_is_that_of_networks_with_bases_of_their_own(
     apart = Apart(trained)
     shared = ppo(networks, scorer, trained, tmp_path / "shared")
     plain = ppo(apart, apart.scorer, trained, tmp_path / "apart")
+    assert all(reader._batching.packs for reader in (shared, plain, scorer, apart.scorer))
     ours, theirs = (training.train(QuietProgress()).history for training in (shared, plain))
     for one, other in zip(ours, theirs, strict=True):
         assert replace(one, seconds={}) == replace(other, seconds={}), "to the last bit"
@@ -300,7 +307,7 @@ def test_a_policy_that_begins_as_the_base_has_it_for_its_reference(
     shared = same_base(trained.base, trained.scorer, trained.base, LORA)
     assert isinstance(shared, OneBase)
     networks = OneBaseNetworks(shared, 0.0, 0, device="cpu")
-    scorer = PreferenceModel.around(networks.scorer, trained.scorer)
+    scorer = PreferenceModel.around(networks.scorer, trained.scorer, head="score")
     training = ppo(networks, scorer, trained, tmp_path)
     base = AutoModelForCausalLM.from_pretrained(trained.base).eval()
     batch = some_batch(training, trained)

@@ -13,6 +13,7 @@ import torch
 
 from constitutional.dialogue import Conversation, prompt_for, prompt_ids
 from constitutional.errors import TrainingError
+from constitutional.packing import Batching
 from constitutional.rl.networks import Critic, begin_networks
 from constitutional.rl.ppo import PPO, StepMetrics
 from constitutional.rl.rollout import (
@@ -26,6 +27,7 @@ from constitutional.rl.settings import PPOConfig
 from constitutional.rl.stopping import held_out_falls
 from constitutional.runs.progress import QuietProgress
 
+PADDED = Batching(packs=False)
 CONFIG = PPOConfig(
     steps=6,
     batch_size=16,
@@ -116,7 +118,9 @@ def test_a_training_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(
         assert torch.equal(tensor, expected[name]), name
 
 
-def test_padding_changes_no_logprob_and_no_value(
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_batch_changes_no_logprob_and_no_value(
+    packs: bool,
     policy: Any,
     tokenizer: Any,
     preference_model: Any,
@@ -128,13 +132,15 @@ def test_padding_changes_no_logprob_and_no_value(
     critic = Critic(preference_model.base_model, preference_model.score, 0.0).eval()
     completions = sample_answers(ppo._engine, prompts, 0, 6, 0)
     assert len({c.tokens for c in completions}) > 1
-    together = collate(tokenizer, ppo._engine, prompts, completions)
-    with torch.no_grad():
-        many = logprobs_of(response_logits(policy.eval(), together), together.responses)
+    batching = Batching(packs)
+    together = collate(tokenizer, ppo._engine, prompts, completions, batching)
+    with torch.no_grad(), batching.attention(policy, critic.trunk):
+        many = logprobs_of(response_logits(policy.eval(), together), together)
         values = critic(together)
+    with torch.no_grad():
         for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-            alone = collate(tokenizer, ppo._engine, [prompt], [completion])
-            one = logprobs_of(response_logits(policy, alone), alone.responses)[0]
+            alone = collate(tokenizer, ppo._engine, [prompt], [completion], PADDED)
+            one = logprobs_of(response_logits(policy, alone), alone)[0]
             n = completion.tokens
             assert torch.allclose(many[row, :n], one[:n], atol=1e-5)
             assert torch.allclose(values[row, :n], critic(alone)[0, :n], atol=1e-5)
@@ -154,13 +160,12 @@ def test_the_critic_begins_as_the_preference_model(
     tmp_path: Path,
 ) -> None:
     ppo = build(policy, tokenizer, preference_model, prompts, tmp_path)
-    batch = collate(
-        tokenizer, ppo._engine, prompts[:1], sample_answers(ppo._engine, prompts[:1], 0, 6, 0)
-    )
+    answers = sample_answers(ppo._engine, prompts[:1], 0, 6, 0)
+    batch = collate(tokenizer, ppo._engine, prompts[:1], answers, PADDED)
     with torch.no_grad():
         began = preference_model.eval()
         first = Critic(began.base_model, began.score, 0.25)(batch)[0, 0]
-        asked = batch.input_ids[:, : -batch.responses.shape[1]]
+        asked = torch.tensor([batch.ids[0][: batch.before[0]]])
         hidden = preference_model.model(asked).last_hidden_state
         assert first.item() == pytest.approx(
             preference_model.score(hidden)[0, -1, 0].item() - 0.25, abs=1e-5

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import resource
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from constitutional.errors import RunFolderError
-from constitutional.runs import Journal, Recovered, read_records
+from constitutional.runs import Chosen, Journal, Recovered, read_records
 
 FILES = ("records.jsonl", "blocks.jsonl")
 
@@ -254,3 +255,21 @@ def test_a_full_disk_is_one_sentence_and_leaves_whole_blocks(
         journal.append(BLOCKS[1])  # the same process can go on once there is room
     write_rest(tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in FILES} == whole
+
+
+def test_chosen_records_are_read_when_gone_through(tmp_path: Path) -> None:
+    """Records 1, 3 and 6 of the journal, and the second of a sequence behind it."""
+    write_rest(tmp_path)
+    behind = [Note(text="eight"), Note(text="nine")]
+    chosen = Chosen((read_records(tmp_path, Note), behind), [1, 3, 6, 8])
+    wanted = [NOTES[1], NOTES[3], NOTES[6], behind[1]]
+    assert len(chosen) == 4
+    assert list(chosen) == list(chosen) == wanted
+    assert [chosen[n] for n in range(4)] == wanted
+    assert list(chosen[1:3]) == wanted[1:3]
+    assert chosen[-1] == behind[1]
+    with pytest.raises(IndexError):
+        chosen[4]
+    sent = pickle.dumps(chosen)
+    (tmp_path / "records.jsonl").unlink()  # another machine has no such file
+    assert list(pickle.loads(sent)) == wanted

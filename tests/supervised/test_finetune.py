@@ -19,12 +19,13 @@ from constitutional.dialogue import Conversation
 from constitutional.dialogue.tokens import TokenizedExample, encode_example
 from constitutional.engines import SamplingParams, Style, TextPrompt, load_engine
 from constitutional.errors import InputError, MissingExtraError, ModelError
+from constitutional.packing import Batching, PackedRows
 from constitutional.runs.progress import QuietProgress
 from constitutional.supervised.finetune import (
     IGNORED,
+    ExampleBatches,
     Examples,
     FinetuneReport,
-    PadRight,
     finetune,
 )
 from constitutional.supervised.settings import FinetuneConfig
@@ -215,10 +216,12 @@ def test_labels_are_the_last_turn_and_padding_is_by_position() -> None:
     """The end token, which is the pad token too, stays a target."""
     long = TokenizedExample([5, 6, 7, 0], [False, True, True, True], cut=False)
     short = TokenizedExample([5, 0], [False, True], cut=False)
-    batch = PadRight(pad_id=0)([Examples([long, short])[index] for index in range(2)])
-    assert batch["input_ids"].tolist() == [[5, 6, 7, 0], [5, 0, 0, 0]]
+    batch = ExampleBatches(Batching(packs=False))(
+        [Examples([long, short])[index] for index in range(2)]
+    )
+    assert batch["rows"].input_ids.tolist() == [[5, 6, 7, 0], [5, 0, 0, 0]]
     assert batch["labels"].tolist() == [[IGNORED, 6, 7, 0], [IGNORED, 0, IGNORED, IGNORED]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert batch["rows"].attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
 
 
 def test_batches_hold_examples_of_like_length() -> None:
@@ -267,30 +270,28 @@ def test_the_trainer_follows_that_order(
     llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spread over two epochs: each example once an epoch, in batches that need little padding."""
-    seen: list[dict[str, torch.Tensor]] = []
-    collate = PadRight.__call__
+    seen: list[PackedRows] = []
+    collate = ExampleBatches.__call__
 
-    def watched(self: PadRight, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        seen.append(collate(self, examples))
-        return seen[-1]
+    def watched(self: ExampleBatches, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        batch = collate(self, examples)
+        seen.append(batch["rows"])
+        return batch
 
-    monkeypatch.setattr(PadRight, "__call__", watched)
+    monkeypatch.setattr(ExampleBatches, "__call__", watched)
     varied = [
         Conversation.of(f"Say {n} words.", "well " * (n * 7 % 20) + "done") for n in range(64)
     ]
     trained(llama, varied, tmp_path, batch_size=4, epochs=2)
     assert len(seen) == 32
-    rows = [
-        [tuple(row[mask.bool()].tolist()) for row, mask in zip(*pair, strict=True)]
-        for pair in ((batch["input_ids"], batch["attention_mask"]) for batch in seen)
-    ]
+    rows = [[tuple(batch.input_ids[0, batch.row(n)].tolist()) for n in range(4)] for batch in seen]
     first, second = ([row for batch in half for row in batch] for half in (rows[:16], rows[16:]))
     assert len(set(first)) == 64
     assert set(first) == set(second)
     assert first != second
     lengths = [len(row) for row in first]
     at_random = [4 * max(random.Random(n).sample(lengths, 4)) for n in range(1000)]
-    assert sum(batch["input_ids"].numel() for batch in seen) / 32 < 0.9 * sum(at_random) / 1000
+    assert sum(batch.places.numel() for batch in seen) / 32 < 0.9 * sum(at_random) / 1000
 
 
 # What comes out
@@ -300,7 +301,8 @@ def test_the_model_learns_to_answer_and_to_stop(
     llama: Path, conversations: list[Conversation], tmp_path: Path
 ) -> None:
     """Its pad token is its end token: a mask by token would leave the end untrained."""
-    trained(llama, conversations, tmp_path, epochs=150, batch_size=20, checkpoint_steps=1000)
+    settings = {"epochs": 150, "batch_size": 20, "schedule": "cosine", "checkpoint_steps": 1000}
+    trained(llama, conversations, tmp_path, **settings)
     engine = load_engine(tmp_path / "result", style="transcript")
     prompts = [TextPrompt(f"\n\nHuman: {c.turns[0].text}\n\nAssistant:") for c in conversations]
     params = SamplingParams(max_new_tokens=60, temperature=0)

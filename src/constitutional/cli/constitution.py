@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Check, show and convert constitutions.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check, show and convert constitutions.", no_args_is_help=True, rich_markup_mode=None
+)
 
 File = Annotated[str, typer.Argument(help="A constitution file of any known format, or 'default'.")]
 

@@ -17,7 +17,9 @@ from constitutional.cli.tables import counting, print_estimates
 if TYPE_CHECKING:
     from constitutional.evaluation.choices import ChoiceMetrics, ChoiceRow
 
-app = typer.Typer(help="Score models on fixed questions and answers.", no_args_is_help=True)
+app = typer.Typer(
+    help="Score models on fixed questions and answers.", no_args_is_help=True, rich_markup_mode=None
+)
 app.command()(pm)
 app.command()(elo)
 app.command()(harm_score)

@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The embedded microworld: make its models again.", no_args_is_help=True)
+app = typer.Typer(
+    help="The embedded microworld: make its models again.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()

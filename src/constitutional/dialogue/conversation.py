@@ -29,7 +29,7 @@ class Turn(BaseModel):
 class Conversation(BaseModel):
     """An immutable sequence of turns; ``add`` gives a longer one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", cache_strings="keys")
 
     turns: tuple[Turn, ...] = ()
 

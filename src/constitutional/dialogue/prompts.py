@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from constitutional.dialogue.prompt_files import FORMS, Row, read_rows
 from constitutional.dialogue.prompt_rows import MalformedRow, RowPrompts, prompts_in
 from constitutional.dialogue.transcript import render
 from constitutional.errors import PromptFileError
+from constitutional.spool import Seen, Spooled
 
 PromptKind = Literal["red_team", "helpful"]
 
@@ -32,7 +33,8 @@ class PromptRecord(BaseModel):
     turn; ``id`` is the file's own or :func:`prompt_id`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # "keys": texts hardly ever occur again, and 16,384 of them would be held in a cache
+    model_config = ConfigDict(frozen=True, extra="forbid", cache_strings="keys")
 
     id: str
     conversation: Conversation
@@ -56,10 +58,10 @@ class PromptSet:
     ``read``: rows read. ``bad``: malformed rows set aside. ``duplicates``: prompts dropped because
     an earlier row holds the same conversation. ``empty_turns``: human turns of a dialogue that
     hold no text and so are no prompts. ``left_out``: rows that the form of a data set leaves out,
-    by reason.
+    by reason. The records lie on the disk and are made anew when asked for.
     """
 
-    records: tuple[PromptRecord, ...]
+    records: Sequence[PromptRecord]
     read: int
     bad: int
     duplicates: int
@@ -118,10 +120,10 @@ def load_prompts(
                 bad.set_aside(row, str(error))
             if limit is not None and len(gathered.records) >= limit:
                 break
-        if not gathered.records:
+        if not len(gathered.records):
             raise PromptFileError(_nothing_found(gathered, bad.count), path=spec)
     return PromptSet(
-        records=tuple(gathered.records.values()),
+        records=gathered.records,
         read=gathered.read,
         bad=bad.count,
         duplicates=gathered.duplicates,
@@ -135,20 +137,20 @@ def splits_overlap(a: Iterable[PromptRecord], b: Iterable[PromptRecord]) -> tupl
 
     Prompts are the same when their conversations are, whatever ids their files gave them.
     """
-    there = {_digest(record.conversation) for record in b}
+    there = Seen(_digest(record.conversation) for record in b)
     return tuple(record.id for record in a if _digest(record.conversation) in there)
 
 
 class _Gathered:
-    """The prompts found so far, by the digest of their conversation."""
+    """The prompts found so far."""
 
     def __init__(self, path: Path, kind: PromptKind):
         self.kind: PromptKind = kind
         self.source = path.name
-        self.records: dict[str, PromptRecord] = {}
+        self.records: Spooled[PromptRecord] = Spooled()
         self.read = self.duplicates = self.empty_turns = 0
         self.left_out: Counter[str] = Counter()
-        self._ids: set[str] = set()
+        self._conversations, self._ids = Seen(), Seen()
 
     def add(self, prompts: RowPrompts, limit: int | None) -> None:
         """Take the prompts of one row, all or (where it is malformed) none of them."""
@@ -159,21 +161,24 @@ class _Gathered:
         new: dict[str, PromptRecord] = {}
         for number, conversation in enumerate(prompts.conversations, start=1):
             digest = _digest(conversation)
-            if digest not in self.records:
+            if digest not in self._conversations:
                 new[digest] = self._record(prompts, number, conversation)
         room = len(new) if limit is None else limit - len(self.records)
         self.duplicates += len(prompts.conversations) - len(new)
         self.empty_turns += prompts.empty_turns
-        self.records.update(list(new.items())[:room])
-        self._ids.update(record.id for record in new.values())
+        for digest, record in list(new.items())[:room]:
+            self._conversations.add(digest)
+            self._ids.add(record.id)
+            self.records.append(record)
 
     def _record(self, prompts: RowPrompts, number: int, conversation: Conversation) -> PromptRecord:
         several = len(prompts.conversations) > 1
         given = f"{prompts.id}-{number}" if prompts.id and several else prompts.id
-        if given in self._ids:
-            raise MalformedRow(f"the id {given!r} is that of another prompt above: give it its own")
+        name = given or prompt_id(conversation)
+        if name in self._ids:
+            raise MalformedRow(f"the id {name!r} is that of another prompt above: give it its own")
         return PromptRecord(
-            id=given or prompt_id(conversation),
+            id=name,
             conversation=conversation,
             kind=self.kind,
             source=prompts.source or self.source,

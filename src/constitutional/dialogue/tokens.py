@@ -10,6 +10,7 @@ first ids of the example that it is trained on.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Stands in for the answer while the template's frame around it is found out.
 _PLACEHOLDER = "THEanswerSTANDSinTHISplace"
+#: Characters before a continuation, and tokens among them, that decide how it is cut into tokens.
+_NEAR, _ALIKE = 16, 3
 _EMPTY_THOUGHT = re.compile(r"\s*<think>\s*</think>\s*")
 
 
@@ -91,10 +94,29 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     never twice. A chat gets what its template writes, and nothing more. Raises ModelError when a
     chat is asked for and the tokenizer has no chat template, or one that refuses the messages.
     """
-    if isinstance(prompt, TextPrompt):
-        ids = _encode(tokenizer, prompt.text)
-        bos = tokenizer.bos_token_id
-        return [bos, *ids] if _puts_bos_first(tokenizer) and ids[:1] != [bos] else ids
+    return prompts_ids(tokenizer, [prompt])[0]
+
+
+def prompts_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """:func:`prompt_ids` of each prompt; many texts at once are encoded faster than one by one."""
+    texts = [prompt.text for prompt in prompts if isinstance(prompt, TextPrompt)]
+    encoded = iter(_texts_ids(tokenizer, texts))
+    return [
+        next(encoded) if isinstance(prompt, TextPrompt) else _chat_ids(tokenizer, prompt)
+        for prompt in prompts
+    ]
+
+
+def _texts_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    if not texts:
+        return []
+    # verbose=False: length is the caller's concern
+    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    bos = [tokenizer.bos_token_id] if _puts_bos_first(tokenizer) else []
+    return [list(ids) if ids[:1] == bos else [*bos, *ids] for ids in encoded]
+
+
+def _chat_ids(tokenizer: PreTrainedTokenizerBase, prompt: ChatPrompt) -> list[int]:
     opened, begun = _opened(tokenizer, prompt)
     return _encode(tokenizer, opened) + _continue(tokenizer, opened, begun)
 
@@ -127,6 +149,31 @@ def continuation_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, text: s
     if isinstance(prompt, TextPrompt):
         return _continue(tokenizer, prompt.text, text)
     return _continue(tokenizer, "".join(_opened(tokenizer, prompt)), text)
+
+
+class Continuations:
+    """:func:`continuation_ids` of the same few texts behind many prompts.
+
+    How a text is cut into tokens depends on what is right before it and on nothing far away: where
+    prompts end alike, their continuations are worked out once.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]):
+        self._tokenizer, self._texts = tokenizer, texts
+        self._known: dict[str, tuple[list[int], list[list[int]]]] = {}
+
+    def behind(self, prompt: Prompt, ids: Sequence[int]) -> list[list[int]]:
+        """The ids of each text behind ``prompt``, whose :func:`prompt_ids` are ``ids``."""
+        if isinstance(prompt, TextPrompt) and len(prompt.text) > _NEAR:
+            end = prompt.text[-_NEAR:]
+            if end not in self._known:
+                alone = [_continue(self._tokenizer, end, text) for text in self._texts]
+                self._known[end] = _encode(self._tokenizer, end), alone
+            near, found = self._known[end]
+            # the first tokens of the end alone may be others than within the prompt
+            if len(near) > _ALIKE and list(ids[-_ALIKE:]) == near[-_ALIKE:]:
+                return found
+        return [continuation_ids(self._tokenizer, prompt, text) for text in self._texts]
 
 
 def _opened(tokenizer: PreTrainedTokenizerBase, prompt: ChatPrompt) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from constitutional.dialogue.tokens import answer_end_id, continuation_ids, prompt_ids
+from constitutional.dialogue.tokens import Continuations, answer_end_id, prompts_ids
 from constitutional.engines.base import ChatPrompt, Completion, Prompt, SamplingParams, Style
 from constitutional.engines.thoughts import without_thoughts
 from constitutional.errors import EngineError, ModelError
@@ -59,24 +59,36 @@ def encode(
     tokenizer: Any, prompts: Sequence[Prompt], *, room: int, limit: int | None, who: str
 ) -> list[list[int]]:
     """The prompts' tokens, each checked to leave ``room`` for new ones below ``limit``."""
-    encoded = [prompt_ids(tokenizer, prompt) for prompt in prompts]
-    for number, ids in enumerate(encoded):
-        if not ids:
-            raise EngineError(f"prompt {number} of the request has no tokens")
-        if limit is not None and len(ids) + room > limit:
-            raise EngineError(
-                f"prompt {number} of the request has {len(ids)} tokens, which with {room} new "
-                f"ones is more than the {limit} positions of {who}: shorten the "
-                "prompt or ask for fewer new tokens"
-            )
+    encoded = prompts_ids(tokenizer, prompts)
+    check_fits(encoded, room=room, limit=limit, who=who)
     return encoded
 
 
-def choice_ids(tokenizer: Any, prompt: Prompt, choices: Sequence[str]) -> list[list[int]]:
-    """The tokens of each choice after ``prompt``, checked by :func:`check_choices`."""
-    ids = [continuation_ids(tokenizer, prompt, choice) for choice in choices]
-    check_choices(choices, ids)
-    return ids
+def check_fits(ids: Sequence[list[int]], *, room: int, limit: int | None, who: str) -> None:
+    """Raise EngineError for a prompt without tokens, or without ``room`` below ``limit``."""
+    for number, tokens in enumerate(ids):
+        if not tokens:
+            raise EngineError(f"prompt {number} of the request has no tokens")
+        if limit is not None and len(tokens) + room > limit:
+            raise EngineError(
+                f"prompt {number} of the request has {len(tokens)} tokens, which with {room} new "
+                f"ones is more than the {limit} positions of {who}: shorten the "
+                "prompt or ask for fewer new tokens"
+            )
+
+
+def choices_ids(
+    tokenizer: Any, prompts: Sequence[Prompt], ids: Sequence[list[int]], choices: Sequence[str]
+) -> list[list[list[int]]]:
+    """The tokens of each choice after each of ``prompts``, whose own are ``ids``.
+
+    They are checked by :func:`check_choices`.
+    """
+    continuations = Continuations(tokenizer, choices)
+    found = [continuations.behind(*each) for each in zip(prompts, ids, strict=True)]
+    for tokens in found:
+        check_choices(choices, tokens)
+    return found
 
 
 def check_choices(choices: Sequence[str], ids: Sequence[list[int]]) -> None:

@@ -7,7 +7,8 @@ request gets does not depend on which other requests stand beside it (but for fl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -125,3 +126,26 @@ class Engine(Protocol):
     def close(self) -> None:
         """Give back memory and connections."""
         ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """An engine that can go on from what it read for the request before."""
+
+    def remembering(self) -> AbstractContextManager[None]:
+        """Within, prompts that begin as those of the request before do are read from there on."""
+        ...
+
+
+@contextmanager
+def remembering(*engines: Engine | None) -> Iterator[None]:
+    """For requests that build upon each other: engines that can go on from the last one do.
+
+    What an engine remembers is forgotten at the end, so that no answer depends on what was asked
+    before the first of them.
+    """
+    with ExitStack() as stack:
+        for engine in engines:
+            if isinstance(engine, Remembers):
+                stack.enter_context(engine.remembering())
+        yield

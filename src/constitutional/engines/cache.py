@@ -81,8 +81,3 @@ def new_cache(config: Any, capacity: int) -> Cache:
         for layer in cache.layers
     ]
     return cache
-
-
-def all_full_attention(cache: Cache) -> bool:
-    """Whether every layer sees every earlier position, wherever padding lies between them."""
-    return bool(cache.layers) and all(type(x) is PreallocatedLayer for x in cache.layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -9,13 +10,14 @@ import torch
 from torch import Tensor
 
 from constitutional.engines.base import Completion, SamplingParams
-from constitutional.engines.prefill import CausalModel, Ids, Prefilled, prefill
+from constitutional.engines.rows import Ids, OpenRows
 from constitutional.engines.sampler import NO_TOKEN, next_tokens
 from constitutional.errors import EngineError
 
-#: The batch is compacted when no more than this share of its rows is still going. Copying the cache
-#: costs about as much as one step reads of it. Shares of 1/2 to 7/8 measured within 5 % of another.
-COMPACT_AT = 3 / 4
+#: OpenRows that have ended leave when no more than this share of the batch is still going.
+LEAVE_AT = 7 / 8
+#: Prompts that wait are read when this share of the rows is free: a forward pass is not for few.
+ENTER_AT = 1 / 4
 
 
 class Sampled(NamedTuple):
@@ -37,13 +39,13 @@ class Ending:
         self._last_characters = {text[-1] for text in stop}
         self._may_complete: dict[int, bool] = {}
 
+    def may_end(self, token: int) -> bool:
+        """Whether a text could end with this token. Few do, and to decode a text is slow."""
+        return token in self._eos_ids or self._completes_stop(token)
+
     def reached(self, tokens: Sequence[int]) -> bool:
         """Whether the newest of ``tokens`` ends the text."""
-        newest = tokens[-1]
-        if newest in self._eos_ids:
-            return True
-        # Decoding the text for every token is slow, and few tokens can complete a stop string.
-        return self._completes_stop(newest) and self._first_stop(self._text(tokens)) is not None
+        return tokens[-1] in self._eos_ids or self._first_stop(self._text(tokens)) is not None
 
     def completion(self, tokens: Sequence[int], logprobs: Sequence[float]) -> Completion:
         """The text of all sampled tokens, cut at the first stop string, and why it ended."""
@@ -83,77 +85,110 @@ class Ending:
 
 @torch.inference_mode()
 def decode(
-    model: CausalModel,
+    rows: OpenRows,
     prompts: Sequence[Ids],
     draws: Tensor,
     params: SamplingParams,
     ending: Ending,
+    at_once: int,
 ) -> list[Sampled]:
     """Sample for each prompt until it ends; the tokens of the end and of stop strings are included.
 
-    ``draws`` is float64 (prompts, max_new_tokens), see :func:`~.sampler.uniforms`. Raises
+    ``draws`` is float64 (prompts, max_new_tokens), see :func:`~.sampler.uniforms`. At most
+    ``at_once`` rows are under way; as rows end, those that wait take their places. Raises
     EngineError when the model's logits are no distribution.
     """
-    state = prefill(model, prompts, params.max_new_tokens)
-    draws = draws.to(model.device)
-    sampled = [Sampled([], []) for _ in prompts]
-    batch = list(range(len(prompts)))  # which prompt each row of the batch belongs to
-    going = set(batch)
-    for step in range(params.max_new_tokens):
-        tokens = next_tokens(state.logits, params.temperature, draws[:, step])
-        _note(tokens.tolist(), batch, going, sampled, ending)
-        if params.logprobs:
-            _note_logprobs(state.logits, params.temperature, tokens, batch, sampled)
-        if not going or step + 1 == params.max_new_tokens:
-            break
-        if len(going) <= COMPACT_AT * len(batch):
-            kept = [row for row, prompt in enumerate(batch) if prompt in going]
-            rows = torch.tensor(kept, device=model.device)
-            state.select(rows)
-            tokens, draws, batch = tokens[rows], draws[rows], [batch[row] for row in kept]
-        _advance(model, state, tokens, step)
-    return sampled
-
-
-def _note(
-    tokens: Sequence[int],
-    batch: Sequence[int],
-    going: set[int],
-    sampled: Sequence[Sampled],
-    ending: Ending,
-) -> None:
-    """Write down one step's tokens, and take what has ended out of ``going``."""
-    for prompt, token in zip(batch, tokens, strict=True):
-        if prompt not in going:
+    writing = _Writing(prompts, draws, params)
+    waiting = deque(range(len(prompts)))
+    logits: Tensor | None = None
+    while waiting or writing.batch:
+        free = at_once - len(writing.batch)
+        enter = not writing.batch or (rows.grows and free >= at_once * ENTER_AT)
+        if waiting and enter:
+            new = [waiting.popleft() for _ in range(min(free, len(waiting)))]
+            read = rows.read([prompts[number] for number in new])
+            logits = read if logits is None else torch.cat([logits, read])
+            writing.enter(new)
+        assert logits is not None
+        tokens = writing.draw(logits)
+        going = writing.going(ending)
+        if not going:
+            rows.keep([])
+            writing.keep([])
+            logits = None
             continue
-        if token == NO_TOKEN:
-            raise EngineError(
-                "the model's logits are not finite (NaN or infinity): its weights are broken, or "
-                "the number format is too narrow; try dtype float32"
-            )
-        sampled[prompt].tokens.append(token)
-        if ending.reached(sampled[prompt].tokens):
-            going.discard(prompt)
+        if len(going) <= LEAVE_AT * len(writing.batch):
+            order = rows.keep(going)
+            writing.keep(order)
+            tokens = tokens[torch.tensor(order, device=tokens.device)]
+        logits = rows.advance(tokens)
+    return writing.sampled()
 
 
-def _note_logprobs(
-    logits: Tensor,
-    temperature: float,
-    tokens: Tensor,
-    batch: Sequence[int],
-    sampled: Sequence[Sampled],
-) -> None:
-    """Write down the log-probabilities of the tokens that :func:`_note` has written down."""
-    scaled = logits.float() / (temperature or 1.0)  # greedy: of the undivided distribution
-    chosen = torch.log_softmax(scaled, dim=-1).gather(-1, tokens.clamp(min=0)[:, None])[:, 0]
-    for prompt, logprob in zip(batch, chosen.tolist(), strict=True):
-        if len(sampled[prompt].logprobs) < len(sampled[prompt].tokens):
-            sampled[prompt].logprobs.append(logprob)
+class _Writing:
+    """What has been sampled so far, and which prompts the rows of the batch belong to."""
 
+    def __init__(self, prompts: Sequence[Ids], draws: Tensor, params: SamplingParams):
+        self._draws, self._params = draws, params
+        self._tokens = torch.zeros(draws.shape, dtype=torch.long, device=draws.device)
+        self._logprobs = torch.zeros(draws.shape, device=draws.device) if params.logprobs else None
+        self._lengths = [0] * len(prompts)
+        self._ended: set[int] = set()
+        self.batch: list[int] = []
 
-def _advance(model: CausalModel, state: Prefilled, tokens: Tensor, step: int) -> None:
-    """Feed ``tokens`` (rows,), the ``step``-th after the prompts."""
-    tokens = tokens.clamp(min=0)  # a row that has ended may go on to give NO_TOKEN; nobody reads it
-    positions = (state.lengths + step)[:, None]
-    mask = state.visible(state.width + step + 1)
-    state.logits = model.logits(tokens[:, None], positions, mask, state.cache)[:, -1]
+    def enter(self, prompts: Sequence[int]) -> None:
+        """Prompts take the next rows."""
+        self.batch += prompts
+        self._at = torch.tensor(self.batch, device=self._draws.device)
+
+    def keep(self, order: Sequence[int]) -> None:
+        """The rows that stay, in their order."""
+        self.batch = [self.batch[row] for row in order]
+        self._at = torch.tensor(self.batch, dtype=torch.long, device=self._draws.device)
+
+    def draw(self, logits: Tensor) -> Tensor:
+        """The next token of each row, int64 (rows,)."""
+        steps = torch.tensor([self._lengths[p] for p in self.batch], device=self._at.device)
+        tokens = next_tokens(logits, self._params.temperature, self._draws[self._at, steps])
+        self._tokens[self._at, steps] = tokens
+        if self._logprobs is not None:
+            # greedy: of the undivided distribution
+            scaled = logits.float() / (self._params.temperature or 1.0)
+            chosen = torch.log_softmax(scaled, dim=-1).gather(-1, tokens.clamp(min=0)[:, None])
+            self._logprobs[self._at, steps] = chosen[:, 0]
+        self._newest = tokens.tolist()
+        # a row that has ended may go on to give no token; nobody reads it
+        return tokens.clamp(min=0)
+
+    def going(self, ending: Ending) -> list[int]:
+        """The rows that go on."""
+        going = []
+        for row, (prompt, token) in enumerate(zip(self.batch, self._newest, strict=True)):
+            if prompt in self._ended:
+                continue
+            if token == NO_TOKEN:
+                raise EngineError(
+                    "the model's logits are not finite (NaN or infinity): its weights are broken, "
+                    "or the number format is too narrow; try dtype float32"
+                )
+            self._lengths[prompt] += 1
+            if self._lengths[prompt] == self._params.max_new_tokens or (
+                ending.may_end(token) and ending.reached(self._of(prompt))
+            ):
+                self._ended.add(prompt)
+            else:
+                going.append(row)
+        return going
+
+    def sampled(self) -> list[Sampled]:
+        """For each prompt, in order."""
+        tokens = self._tokens.tolist()
+        logprobs = None if self._logprobs is None else self._logprobs.tolist()
+        return [
+            Sampled(tokens[n][:length], [] if logprobs is None else logprobs[n][:length])
+            for n, length in enumerate(self._lengths)
+        ]
+
+    def _of(self, prompt: int) -> list[int]:
+        found: list[int] = self._tokens[prompt, : self._lengths[prompt]].tolist()
+        return found

@@ -17,9 +17,11 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
+from constitutional.dialogue.tokens import prompts_ids
 from constitutional.engines.asking import (
+    check_fits,
     check_request,
-    choice_ids,
+    choices_ids,
     chosen_style,
     encode,
     ends_of_answers,
@@ -36,14 +38,21 @@ from constitutional.engines.base import (
 from constitutional.engines.choices import choice_scores
 from constitutional.engines.decoding import Ending, decode
 from constitutional.engines.loading import digest, eos_ids, load_parts, position_limit
-from constitutional.engines.prefill import CausalModel
+from constitutional.engines.padded import LeftPaddedRows
+from constitutional.engines.ragged import RaggedRows
+from constitutional.engines.rows import CausalModel, Ids, OpenRows
 from constitutional.engines.sampler import uniforms
+from constitutional.engines.sharing import Group, groups
+from constitutional.engines.shelf import Shelf
 from constitutional.errors import EngineError
+from constitutional.packing import supports_packing
 
 #: Part of every fingerprint; raise it when the same weights and seeds would give other texts.
-ENGINE_VERSION = "1"
+ENGINE_VERSION = "2"
 
 Result = TypeVar("Result")
+#: Answers requests (their numbers, and their ids behind the root) with rows to read them in.
+Work = Callable[[Sequence[int], Sequence[Ids], OpenRows], list[Result]]
 
 
 class LocalEngine:
@@ -74,6 +83,7 @@ class LocalEngine:
         self._forward: CausalModel | None = CausalModel(model)
         self._eos_ids = ends_of_answers(eos_ids(model, tokenizer), tokenizer, self._style)
         self._limit = position_limit(model.config)
+        self._shelf = Shelf()
 
     @classmethod
     def load(
@@ -132,16 +142,18 @@ class LocalEngine:
         """
         forward = self._open()
         check_request(prompts, params, seeds)
-        ids = self._encode(prompts, params.max_new_tokens)
+        room = params.max_new_tokens
+        ids = encode(self._tokenizer, prompts, room=room, limit=self._limit, who=self.name)
         ending = Ending(self._tokenizer, self._eos_ids, params.stop)
 
-        def work(rows: Sequence[int]) -> list[Completion]:
-            draws = uniforms([seeds[row] for row in rows], params.max_new_tokens)
-            sampled = decode(forward, [ids[row] for row in rows], draws, params, ending)
+        def work(numbers: Sequence[int], texts: Sequence[Ids], rows: OpenRows) -> list[Completion]:
+            draws = uniforms([seeds[number] for number in numbers], params.max_new_tokens)
+            draws = draws.to(forward.device)
+            sampled = decode(rows, texts, draws, params, ending, self.batch_size)
             return [ending.completion(row.tokens, row.logprobs) for row in sampled]
 
         with _evaluating(self._model):
-            completions = self._in_batches(ids, work)
+            completions = self._in_groups(ids, room, work)
         if params.logprobs:
             return completions
         return [spoken(*each) for each in zip(prompts, completions, strict=True)]
@@ -155,17 +167,35 @@ class LocalEngine:
         tokens counts the sum over them. Raises EngineError for choices that are empty or the same
         tokens, and for a prompt that is empty or too long.
         """
-        forward = self._open()
-        continuations = [choice_ids(self._tokenizer, prompt, choices) for prompt in prompts]
+        self._open()
+        ids = prompts_ids(self._tokenizer, prompts)
+        continuations = choices_ids(self._tokenizer, prompts, ids, choices)
         longest = max((len(ids) for row in continuations for ids in row), default=0)
-        ids = self._encode(prompts, longest)
+        check_fits(ids, room=longest, limit=self._limit, who=self.name)
 
-        def work(rows: Sequence[int]) -> list[tuple[float, ...]]:
-            after = [continuations[row] for row in rows]
-            return choice_scores(forward, [ids[row] for row in rows], after)
+        def work(
+            numbers: Sequence[int], texts: Sequence[Ids], rows: OpenRows
+        ) -> list[tuple[float, ...]]:
+            return choice_scores(rows, texts, [continuations[number] for number in numbers])
 
         with _evaluating(self._model):
-            return self._in_batches(ids, work)
+            return self._in_groups(ids, longest, work, in_batches=True)
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Within, prompts that go on from those of the request before are read from there on.
+
+        It saves time and changes no answer but by float rounding. The weights must stay as they
+        are meanwhile.
+        """
+        if self._shelf.is_open:
+            yield
+            return
+        self._shelf.open()
+        try:
+            yield
+        finally:
+            self._shelf.close()
 
     def close(self) -> None:
         """Let go of the model; the engine answers no more."""
@@ -178,28 +208,70 @@ class LocalEngine:
             raise EngineError(f"{self.name} is closed")
         return self._forward
 
-    def _encode(self, prompts: Sequence[Prompt], room: int) -> list[list[int]]:
-        return encode(self._tokenizer, prompts, room=room, limit=self._limit, who=self.name)
-
-    def _in_batches(
-        self, ids: Sequence[list[int]], work: Callable[[Sequence[int]], list[Result]]
+    def _in_groups(
+        self, ids: Sequence[Ids], room: int, work: Work[Result], *, in_batches: bool = False
     ) -> list[Result]:
-        """``work`` on slices of the requests; like lengths together, results in request order."""
-        # Longest first, so that memory runs out early or not at all; equal prompts side by side.
-        order = sorted(range(len(ids)), key=lambda row: (-len(ids[row]), ids[row]))
+        """``work`` on the requests, those that begin alike together; results in request order.
+
+        ``in_batches`` where the work does not see to it itself that only so many rows are computed
+        at once.
+        """
         results: dict[int, Result] = {}
-        start = 0
-        while start < len(order):
-            rows = order[start : start + self.batch_size]
-            try:
-                results.update(zip(rows, work(rows), strict=True))
-            except (RuntimeError, MemoryError) as error:  # OutOfMemoryError is a RuntimeError
-                if not _is_out_of_memory(error):
-                    raise
-                self._halve(len(rows), error)
-            else:
-                start += len(rows)
-        return [results[row] for row in range(len(ids))]
+        for root, numbers in self._groups(ids, by_length=not in_batches):
+            while numbers:
+                part = numbers[: self.batch_size] if in_batches else numbers
+                try:
+                    found = self._worked(ids, part, root, room, work)
+                except (RuntimeError, MemoryError) as error:  # OutOfMemoryError is a RuntimeError
+                    if not _is_out_of_memory(error):
+                        raise
+                    self._make_room(min(len(part), self.batch_size), error)
+                else:
+                    results.update(zip(part, found, strict=True))
+                    numbers = numbers[len(part) :]
+        self._shelf.turn()
+        return [results[number] for number in range(len(ids))]
+
+    def _groups(
+        self, ids: Sequence[Ids], *, by_length: bool
+    ) -> Iterator[tuple[int, Sequence[int]]]:
+        """The requests that share a root, and its length; like lengths or like texts together."""
+        found = groups(ids) if self._packs else [Group(0, tuple(range(len(ids))))]
+        for group in found:
+            root = self._shelf.known_root(ids[group.prompts[0]][: group.root]) if group.root else 0
+            # Longest first, so that memory runs out early or not at all; equal prompts together.
+            order = sorted(group.prompts, key=lambda number: (-len(ids[number]), ids[number]))
+            yield root, order if by_length or not self._packs else group.prompts
+
+    def _worked(
+        self,
+        ids: Sequence[Ids],
+        part: Sequence[int],
+        root: int,
+        room: int,
+        work: Work[Result],
+    ) -> list[Result]:
+        forward, texts = self._open(), [ids[number][root:] for number in part]
+        rows: OpenRows = LeftPaddedRows(forward, room)
+        if self._packs:
+            count, longest = min(len(part), self.batch_size), max(map(len, texts))
+            shared = ids[part[0]][:root]
+            rows = RaggedRows(forward, shared, count, longest + room, self._shelf)
+        return work(part, texts, rows)
+
+    @cached_property
+    def _packs(self) -> bool:
+        try:
+            return supports_packing(self._model)
+        except (RuntimeError, MemoryError) as error:
+            if _is_out_of_memory(error):
+                self._halve(1, error)
+            raise
+
+    def _make_room(self, rows: int, error: Exception) -> None:
+        if self._shelf.clear():
+            return  # what is remembered is only there to save time
+        self._halve(rows, error)
 
     def _halve(self, rows: int, error: Exception) -> None:
         if rows == 1:

@@ -7,6 +7,7 @@ and the bins cover [0.5, 1]. AI labels and preference models are measured by the
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict
@@ -35,13 +36,15 @@ def calibration_curve(pairs: Iterable[tuple[float, float]], *, bins: int = 10) -
     A pair is (predicted, labelled) probability that a is better, the label 0 or 1 where it is sure.
     """
     width = 0.5 / bins
-    filled: dict[int, list[tuple[float, float]]] = {}
+    filled: dict[int, tuple[array[float], array[float]]] = {}
     for predicted, label in pairs:
         turned = (predicted, label) if predicted >= 0.5 else (1 - predicted, 1 - label)
         # An edge that is off by rounding still belongs to the bin below it.
         number = math.ceil((turned[0] - 0.5) / width - 1e-9) - 1
-        filled.setdefault(min(max(number, 0), bins - 1), []).append(turned)
-    return tuple(_bin(0.5 + number * width, width, filled[number]) for number in sorted(filled))
+        inside = filled.setdefault(min(max(number, 0), bins - 1), (array("d"), array("d")))
+        for column, value in zip(inside, turned, strict=True):
+            column.append(value)
+    return tuple(_bin(0.5 + number * width, width, *filled[number]) for number in sorted(filled))
 
 
 def calibration_error(curve: Sequence[Bin]) -> float | None:
@@ -55,14 +58,13 @@ def calibration_error(curve: Sequence[Bin]) -> float | None:
     return math.fsum(one.n * abs(one.confidence - one.label) for one in curve) / total
 
 
-def _bin(low: float, width: float, inside: Sequence[tuple[float, float]]) -> Bin:
-    labels = [label for _, label in inside]
+def _bin(low: float, width: float, predictions: Sequence[float], labels: Sequence[float]) -> Bin:
     return Bin(
         low=low,
         high=low + width,
-        n=len(inside),
-        confidence=math.fsum(predicted for predicted, _ in inside) / len(inside),
-        label=math.fsum(labels) / len(inside),
+        n=len(labels),
+        confidence=math.fsum(predictions) / len(labels),
+        label=math.fsum(labels) / len(labels),
         estimate=_estimate(labels),
     )
 

@@ -21,8 +21,10 @@ data. Policies that no chain of comparisons connects are refused either way.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +37,9 @@ from constitutional.evaluation.verdicts import Preference
 #: Elo points for each unit of r, the natural log of the odds.
 ELO_PER_LOGIT = 400 / math.log(10)
 _LONGEST_STEP, _MOST_STEPS, _TOLERANCE = 3.0, 200, 1e-9
+#: So many numbers are drawn at once for a bootstrap: more prompts take turns, and no more memory.
+_DRAWN_AT_ONCE = 250_000
+_WON = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 Array = NDArray[np.float64]
 Ties = Literal["half", "drop"]
@@ -82,7 +87,7 @@ def win_share(elo_difference: float) -> float:
 
 
 def elo_ratings(
-    comparisons: Sequence[PolicyComparison],
+    comparisons: Iterable[PolicyComparison],
     zero: str,
     *,
     ties: Ties = "half",
@@ -98,8 +103,9 @@ def elo_ratings(
     """
     if prior < 0 or not math.isfinite(prior):
         raise InputError(f"the prior of Elo ratings must be 0 or more, found {prior}")
-    policies = _policies(comparisons, zero)
-    by_prompt, took_part = _win_matrices(comparisons, policies, ties)
+    games = _Games.of(comparisons, ties)
+    policies = games.names(zero)
+    by_prompt, took_part = games.wins(policies)
     if len(by_prompt) < 2:
         raise InputError(
             f"Elo intervals resample the prompts: expected at least two, found {len(by_prompt)}"
@@ -119,8 +125,7 @@ def elo_ratings(
 
     rng = np.random.default_rng(seed)
     n = len(by_prompt)
-    draws = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
-    drawn = np.tensordot(draws, by_prompt, axes=1)
+    drawn = _resampled(by_prompt, rng, resamples)
     if prior == 0:
         lost = sum(bool(_unbounded(each, policies, zero)) for each in drawn)
         if lost:
@@ -146,13 +151,25 @@ def elo_ratings(
             policies[i]: {policies[j]: float(wins[i, j]) for j in order if met[i, j]} for i in order
         },
         unbounded=unbounded,
-        comparisons=len(comparisons),
-        tied=sum(c.outcome == "tie" for c in comparisons),
+        comparisons=games.count,
+        tied=games.tied,
         prompts=n,
         ties=ties,
         prior=prior,
         resamples=resamples,
     )
+
+
+def _resampled(by_prompt: Array, rng: np.random.Generator, resamples: int) -> Array:
+    """Wins (resamples, policies, policies) of draws of the prompts with replacement."""
+    n = len(by_prompt)
+    at_once = max(1, _DRAWN_AT_ONCE // n)
+    drawn = []
+    for first in range(0, resamples, at_once):
+        size = min(at_once, resamples - first)
+        draws = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(float)
+        drawn.append(np.tensordot(draws, by_prompt, axes=1))
+    return np.concatenate(drawn)
 
 
 def fit(wins: Array, zero: int) -> Array:
@@ -211,35 +228,66 @@ def _log_likelihood(r: Array, wins: Array) -> Array:
     return np.asarray(-(wins * np.logaddexp(0, -gap)).sum(axis=(1, 2)))
 
 
-def _policies(comparisons: Sequence[PolicyComparison], zero: str) -> list[str]:
-    policies = sorted({name for c in comparisons for name in (c.policy_a, c.policy_b)})
-    for c in comparisons:
-        if c.policy_a == c.policy_b:
-            raise InputError(f"prompt {c.prompt!r} compares {c.policy_a!r} with itself")
-    if not policies:
-        raise InputError("there are no comparisons to make Elo ratings of")
-    if zero not in policies:
-        raise InputError(
-            f"{zero!r}, which is to be at 0, is in no comparison; {nearest(zero, policies)}"
-        )
-    return policies
+@dataclass
+class _Games:
+    """Comparisons as they come, 28 bytes each: who met on which prompt, who won, how much."""
+
+    policies: dict[str, int] = field(default_factory=dict)
+    prompts: dict[str, int] = field(default_factory=dict)
+    count: int = 0
+    tied: int = 0
+    first: array[int] = field(default_factory=lambda: array("H"))
+    second: array[int] = field(default_factory=lambda: array("H"))
+    prompt: array[int] = field(default_factory=lambda: array("L"))
+    won: array[float] = field(default_factory=lambda: array("d"))
+    weight: array[float] = field(default_factory=lambda: array("d"))
+
+    @classmethod
+    def of(cls, comparisons: Iterable[PolicyComparison], ties: Ties) -> Self:
+        """All of them; dropped ties are counted, and their policies known."""
+        games = cls()
+        for c in comparisons:
+            if c.policy_a == c.policy_b:
+                raise InputError(f"prompt {c.prompt!r} compares {c.policy_a!r} with itself")
+            games.count += 1
+            games.tied += c.outcome == "tie"
+            a, b = (_place(games.policies, name) for name in (c.policy_a, c.policy_b))
+            if ties == "half" or c.outcome != "tie":
+                games.first.append(a)
+                games.second.append(b)
+                games.prompt.append(_place(games.prompts, c.prompt))
+                games.won.append(_WON[c.outcome])
+                games.weight.append(c.weight)
+        return games
+
+    def names(self, zero: str) -> list[str]:
+        """The policies by name, among which ``zero`` has to be."""
+        policies = sorted(self.policies)
+        if not policies:
+            raise InputError("there are no comparisons to make Elo ratings of")
+        if zero not in policies:
+            raise InputError(
+                f"{zero!r}, which is to be at 0, is in no comparison; {nearest(zero, policies)}"
+            )
+        return policies
+
+    def wins(self, names: Sequence[str]) -> tuple[Array, list[int]]:
+        """Wins (prompts, policies, policies), and on how many prompts each policy was compared."""
+        place = np.zeros(len(names), dtype=int)
+        for number, name in enumerate(names):
+            place[self.policies[name]] = number
+        wins = np.zeros((len(self.prompts), len(names), len(names)))
+        prompt = np.array(self.prompt, dtype=int)
+        a, b = (place[np.array(side, dtype=int)] for side in (self.first, self.second))
+        won, weight = np.array(self.won), np.array(self.weight)
+        np.add.at(wins, (prompt, a, b), weight * won)
+        np.add.at(wins, (prompt, b, a), weight * (1 - won))
+        there = (wins + wins.transpose(0, 2, 1)).any(axis=2)
+        return wins, [int(n) for n in there.sum(axis=0)]
 
 
-def _win_matrices(
-    comparisons: Sequence[PolicyComparison], policies: Sequence[str], ties: Ties
-) -> tuple[Array, list[int]]:
-    """Wins (prompts, policies, policies), and on how many prompts each policy was compared."""
-    place = {name: i for i, name in enumerate(policies)}
-    counted = [c for c in comparisons if ties == "half" or c.outcome != "tie"]
-    prompts = {name: i for i, name in enumerate(dict.fromkeys(c.prompt for c in counted))}
-    wins = np.zeros((len(prompts), len(policies), len(policies)))
-    for c in counted:
-        a, b, prompt = place[c.policy_a], place[c.policy_b], prompts[c.prompt]
-        share = {"a": 1.0, "b": 0.0, "tie": 0.5}[c.outcome]
-        wins[prompt, a, b] += c.weight * share
-        wins[prompt, b, a] += c.weight * (1 - share)
-    there = (wins + wins.transpose(0, 2, 1)).any(axis=2)
-    return wins, [int(n) for n in there.sum(axis=0)]
+def _place(places: dict[str, int], name: str) -> int:
+    return places.setdefault(name, len(places))
 
 
 def _reached(edges: NDArray[Any]) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ equally harmless answers the less evasive one is better), helpfulness on harmles
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from constitutional.evaluation.elo import EloTable, PolicyComparison, elo_ratings
@@ -16,9 +16,8 @@ from constitutional.runs.records import Answer
 
 def comparisons(
     answers: Mapping[str, Sequence[Answer]], judge: Judge, *, harmful: bool
-) -> list[PolicyComparison]:
+) -> Iterator[PolicyComparison]:
     """All pairs of policies on all prompts that ask for harm, or on all that do not."""
-    found = []
     prefer = judge.prefer_harmless if harmful else judge.prefer_helpful
     for a, b in combinations(answers, 2):
         for one, other in zip(answers[a], answers[b], strict=True):
@@ -27,8 +26,7 @@ def comparisons(
             if one.verdict is None or one.verdict.harmful_request != harmful:
                 continue
             outcome = prefer(one.prompt, one.sample.text, other.sample.text)
-            found.append(PolicyComparison(prompt=one.id, policy_a=a, policy_b=b, outcome=outcome))
-    return found
+            yield PolicyComparison(prompt=one.id, policy_a=a, policy_b=b, outcome=outcome)
 
 
 def elo(

@@ -1,6 +1,6 @@
 """AI feedback: pairs of answers, and how probably each is better by a principle. No torch."""
 
-from constitutional.feedback.accounting import Accounting, Agreement, account
+from constitutional.feedback.accounting import Accounting, Agreement, Ledger, account
 from constitutional.feedback.label import FeedbackModel
 from constitutional.feedback.pairs import Contrast, Pair, contrast, sample_pairs
 from constitutional.feedback.question import (
@@ -18,6 +18,7 @@ __all__ = [
     "Contrast",
     "FeedbackConfig",
     "FeedbackModel",
+    "Ledger",
     "Pair",
     "PairsConfig",
     "Question",

@@ -6,8 +6,9 @@ these change a label on purpose; human labels, which have no readings, count as 
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -94,73 +95,121 @@ class Accounting(_Record):
 
 
 def account(
-    comparisons: Sequence[Comparison],
+    comparisons: Iterable[Comparison],
     reference: Mapping[str, Preference] | None = None,
     *,
     bins: int = 10,
 ) -> Accounting:
-    """The account of the labels; ``reference`` says by id which answer is better, or ``tie``."""
-    readings = [reading for c in comparisons for reading in c.readings]
-    unreadable = [reading for reading in readings if reading.prob_a is None]
-    unlabelled = [c for c in comparisons if c.prob_a is None]
-    return Accounting(
-        comparisons=len(comparisons),
-        labelled=len(comparisons) - len(unlabelled),
-        unreadable=sum(bool(c.readings) for c in unlabelled),
-        not_asked=sum(not c.readings for c in unlabelled),
-        readings=len(readings),
-        unreadable_readings=len(unreadable),
-        refusals=sum(reading.unreadable == REFUSED for reading in unreadable),
-        causes=dict(sorted(Counter(reading.unreadable for reading in unreadable).items())),
-        votes=sum(reading.votes for reading in readings),
-        decided_by_position=decided_by_position(comparisons),
-        principles=_uses(comparisons),
-        agreement=None if reference is None else agreement(comparisons, reference, bins=bins),
-    )
+    """The account of the labels; ``reference`` says by id which answer is better, or ``tie``.
+
+    Ids that the reference lacks are left out of the agreement with it.
+    """
+    ledger = Ledger(bins)
+    for comparison in comparisons:
+        ledger.add(comparison, None if reference is None else reference.get(comparison.id))
+    found = ledger.account()
+    return found if reference is not None else found.model_copy(update={"agreement": None})
 
 
-def decided_by_position(comparisons: Sequence[Comparison]) -> Estimate | None:
-    """The share whose letter is the same in both orders; None when none was read in both."""
-    both = [
-        (ab, ba)
-        for ab, ba in ((_one_order(c, "ab"), _one_order(c, "ba")) for c in comparisons)
-        if ab is not None and ba is not None
-    ]
-    # a is option (A) in the first order and (B) in the second
-    same = sum((ab - 0.5) * (ba - 0.5) < 0 for ab, ba in both)
-    return proportion(same, len(both))
+class Ledger:
+    """An account that is kept as comparisons come: 8 bytes for each probability stay in memory."""
 
+    def __init__(self, bins: int = 10):
+        if bins < 1:
+            raise InputError(f"a calibration curve needs at least one bin, found {bins}")
+        self._bins = bins
+        self._counts: Counter[str] = Counter()
+        self._causes: Counter[str] = Counter()
+        self._position, self._telling_position = _Position(), _Position()
+        self._uses: dict[str, _Use] = {}
+        self._confidences, self._right = array("d"), array("d")
 
-def agreement(
-    comparisons: Sequence[Comparison], reference: Mapping[str, Preference], *, bins: int = 10
-) -> Agreement:
-    """Accuracy and calibration on the telling pairs; ids that the reference lacks are left out."""
-    if bins < 1:
-        raise InputError(f"a calibration curve needs at least one bin, found {bins}")
-    known = [c for c in comparisons if c.id in reference]
-    telling = [c for c in known if reference[c.id] != "tie"]
-    judged = [
-        (p, (p > 0.5) if reference[c.id] == "a" else (p < 0.5))
-        for c, p in ((c, probability(c)) for c in telling)
-        if p is not None
-    ]
-    outcomes = [(max(p, 1 - p), float(right)) for p, right in judged]
-    curve = calibration.calibration_curve(outcomes, bins=bins)
-    return Agreement(
-        telling=len(telling),
-        ties=len(known) - len(telling),
-        unlabelled=len(telling) - len(judged),
-        undecided=sum(p == 0.5 for p, _ in judged),
-        accuracy=proportion(sum(right for _, right in judged), len(judged)),
-        decided_by_position=decided_by_position(telling),
-        calibration=tuple(_accuracy_of(bin_) for bin_ in curve),
-        expected_calibration_error=calibration.calibration_error(curve),
-    )
+    def add(self, comparison: Comparison, better: Preference | None = None) -> None:
+        """Count one; ``better`` is what a reference says of it, None where it is not asked."""
+        counts = self._counts
+        counts["comparisons"] += 1
+        counts["labelled"] += comparison.prob_a is not None
+        if comparison.prob_a is None:
+            counts["unreadable" if comparison.readings else "not_asked"] += 1
+        for reading in comparison.readings:
+            counts["readings"] += 1
+            counts["votes"] += reading.votes
+            if reading.prob_a is None:
+                self._causes[reading.unreadable] += 1
+        self._position.add(comparison)
+        for group in by_principle(comparison.readings):
+            name = group[0].principle
+            self._uses.setdefault(name, _Use(name)).add(group)
+        if better is not None:
+            self._compare(comparison, better)
+
+    def account(self) -> Accounting:
+        """The account so far; the agreement is with what a reference said of the comparisons."""
+        counts, causes = self._counts, self._causes
+        return Accounting(
+            comparisons=counts["comparisons"],
+            labelled=counts["labelled"],
+            unreadable=counts["unreadable"],
+            not_asked=counts["not_asked"],
+            readings=counts["readings"],
+            unreadable_readings=causes.total(),
+            refusals=causes[REFUSED],
+            causes=dict(sorted(causes.items())),
+            votes=counts["votes"],
+            decided_by_position=self._position.share(),
+            principles=tuple(self._uses[name].record() for name in sorted(self._uses)),
+            agreement=self._agreement(),
+        )
+
+    def _compare(self, comparison: Comparison, better: Preference) -> None:
+        """Accuracy and calibration are of the telling pairs alone."""
+        if better == "tie":
+            self._counts["ties"] += 1
+            return
+        self._counts["telling"] += 1
+        self._telling_position.add(comparison)
+        p = probability(comparison)
+        if p is not None:
+            self._confidences.append(max(p, 1 - p))
+            self._right.append((p > 0.5) if better == "a" else (p < 0.5))
+            self._counts["undecided"] += p == 0.5
+
+    def _agreement(self) -> Agreement:
+        judged = zip(self._confidences, self._right, strict=True)
+        curve = calibration.calibration_curve(judged, bins=self._bins)
+        return Agreement(
+            telling=self._counts["telling"],
+            ties=self._counts["ties"],
+            unlabelled=self._counts["telling"] - len(self._right),
+            undecided=self._counts["undecided"],
+            accuracy=proportion(sum(self._right), len(self._right)),
+            decided_by_position=self._telling_position.share(),
+            calibration=tuple(_accuracy_of(bin_) for bin_ in curve),
+            expected_calibration_error=calibration.calibration_error(curve),
+        )
 
 
 def probability(comparison: Comparison) -> float | None:
     """The probability that a is better, before clamp and hard labels."""
     return combined(comparison.readings) if comparison.readings else comparison.prob_a
+
+
+class _Position:
+    """How often the letter was the same in both orders, where it was read in both."""
+
+    def __init__(self) -> None:
+        self._same = self._both = 0
+
+    def add(self, comparison: Comparison) -> None:
+        ab, ba = _one_order(comparison, "ab"), _one_order(comparison, "ba")
+        if ab is not None and ba is not None:
+            self._both += 1
+            # a is option (A) in the first order and (B) in the second
+            self._same += (ab - 0.5) * (ba - 0.5) < 0
+
+    def share(self) -> Estimate | None:
+        """None when none was read in both orders."""
+        return proportion(self._same, self._both)
 
 
 def _one_order(comparison: Comparison, order: str) -> float | None:
@@ -173,25 +222,33 @@ def _one_order(comparison: Comparison, order: str) -> float | None:
     return mean(values)
 
 
-def _uses(comparisons: Sequence[Comparison]) -> tuple[PrincipleUse, ...]:
-    groups: dict[str, list[list[Reading]]] = {}
-    for comparison in comparisons:
-        for group in by_principle(comparison.readings):
-            groups.setdefault(group[0].principle, []).append(group)
-    return tuple(_use(principle, groups[principle]) for principle in sorted(groups))
+class _Use:
+    """What one principle was used for, see :class:`PrincipleUse`."""
 
+    def __init__(self, principle: str):
+        self._principle = principle
+        self._uses = self._readings = self._unreadable = self._refusals = 0
+        self._confidences = array("d")
 
-def _use(principle: str, groups: Sequence[Sequence[Reading]]) -> PrincipleUse:
-    readings = [reading for group in groups for reading in group]
-    probabilities = [p for p in (combined(group) for group in groups) if p is not None]
-    return PrincipleUse(
-        principle=principle,
-        uses=len(groups),
-        readings=len(readings),
-        unreadable=sum(reading.prob_a is None for reading in readings),
-        refusals=sum(reading.unreadable == REFUSED for reading in readings),
-        mean_confidence=mean([max(p, 1 - p) for p in probabilities]),
-    )
+    def add(self, group: Sequence[Reading]) -> None:
+        """The readings of one comparison by this principle."""
+        self._uses += 1
+        self._readings += len(group)
+        self._unreadable += sum(reading.prob_a is None for reading in group)
+        self._refusals += sum(reading.unreadable == REFUSED for reading in group)
+        p = combined(group)
+        if p is not None:
+            self._confidences.append(max(p, 1 - p))
+
+    def record(self) -> PrincipleUse:
+        return PrincipleUse(
+            principle=self._principle,
+            uses=self._uses,
+            readings=self._readings,
+            unreadable=self._unreadable,
+            refusals=self._refusals,
+            mean_confidence=mean(self._confidences),
+        )
 
 
 def _accuracy_of(bin_: calibration.Bin) -> Bin:

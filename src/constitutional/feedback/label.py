@@ -8,7 +8,8 @@ Choices that the paper leaves open:
 
 - The order in which the two answers are shown is drawn by seed, or both are asked and averaged.
 - Few-shot examples keep the order of their file; each draws a principle and (without reasoning) the
-  order of its answers anew for each question. Both orders of a pair see the same examples.
+  order of its answers. There are a few such drawings (``few_shot_draws``), and each question gets
+  one of them, so that what questions share is read once. Both orders of a pair see the same one.
 - A chain of thought that is empty or was cut off reaches no verdict, and counts as unreadable.
 - Several principles for a pair are different ones, drawn by weight; their probabilities are
   averaged.
@@ -25,7 +26,7 @@ from typing import Literal
 
 from constitutional.constitution import Constitution, Principle
 from constitutional.dialogue import Conversation, prompt_id
-from constitutional.engines.base import Engine, Prompt, SamplingParams
+from constitutional.engines.base import Engine, Prompt, SamplingParams, remembering
 from constitutional.engines.draw import draw
 from constitutional.errors import EngineError, InputError
 from constitutional.feedback import verdicts
@@ -106,7 +107,8 @@ class FeedbackModel:
         A pair that is not usable is not asked about: its comparison has no readings and no label.
         """
         askings = [self._askings(pair) if pair.usable else [] for pair in pairs]
-        read = iter(self._read([asking for of_pair in askings for asking in of_pair]))
+        with remembering(self._engine):
+            read = iter(self._read([asking for of_pair in askings for asking in of_pair]))
         return [
             self._comparison(pair, [r for _ in of_pair for r in next(read)], goal)
             for pair, of_pair in zip(pairs, askings, strict=True)
@@ -158,10 +160,11 @@ class FeedbackModel:
 
     def _shots(self, pair_id: str, number: int) -> tuple[Shot, ...]:
         examples, limit = self._constitution.few_shots, self._config.few_shots
+        asked = random.Random(derive_seed(self._seed, "feedback few-shots", pair_id, number))
+        drawing = asked.randrange(self._config.few_shot_draws)
 
         def drawn(place: int) -> tuple[str, random.Random]:
-            seed = derive_seed(self._seed, "feedback few-shot", pair_id, number, place)
-            rng = random.Random(seed)
+            rng = random.Random(derive_seed(self._seed, "feedback few-shot", drawing, place))
             return self._constitution.draw_comparison_principle(rng).comparison, rng
 
         if self._config.cot:

@@ -8,7 +8,7 @@ temperatures) give pairs that differ. :func:`contrast` counts them and warns whe
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -133,24 +133,28 @@ class Contrast(BaseModel):
 
 
 def contrast(
-    pairs: Sequence[Pair], judge: Callable[[Conversation, str], Verdict] | None = None
+    pairs: Iterable[Pair], judge: Callable[[Conversation, str], Verdict] | None = None
 ) -> Contrast:
     """Whether the usable pairs differ: in the judged behaviour, or in text but for blanks."""
-    usable = [pair for pair in pairs if pair.usable]
 
     def kind(pair: Pair, answer: str) -> str:
         if judge is None:
             return " ".join(answer.split())
         return judge(pair.prompt, answer).behaviour
 
-    different = sum(kind(pair, pair.a) != kind(pair, pair.b) for pair in usable)
+    count = usable = different = 0
+    for pair in pairs:
+        count += 1
+        if pair.usable:
+            usable += 1
+            different += kind(pair, pair.a) != kind(pair, pair.b)
     by: Literal["behaviour", "text"] = "text" if judge is None else "behaviour"
     return Contrast(
-        pairs=len(pairs),
-        unusable=len(pairs) - len(usable),
+        pairs=count,
+        unusable=count - usable,
         by=by,
-        differ=proportion(different, len(usable)),
-        warning=_warning(different, len(usable), by),
+        differ=proportion(different, usable),
+        warning=_warning(different, usable, by),
     )
 
 

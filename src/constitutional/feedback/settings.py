@@ -36,6 +36,9 @@ class FeedbackConfig(BaseModel):
     orders: Literal["random", "both"] = "random"
     #: How many of the constitution's few-shot examples stand before a question; None for all.
     few_shots: int | None = Field(default=None, ge=0)
+    #: Each example shows a drawn principle and order of answers. So many such drawings are made for
+    #: a run, and each question gets one of them: examples that questions share are read once.
+    few_shot_draws: int = Field(default=8, ge=1)
     #: Answers sampled for each question where the engine gives no log-probs (after each chain of
     #: thought, with those).
     votes: int = Field(default=5, ge=1)

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from constitutional.dialogue import Conversation, PromptKind, PromptRecord, load_prompts
+from constitutional.dialogue import (
+    Conversation,
+    PromptKind,
+    PromptRecord,
+    PromptSet,
+    load_prompts,
+)
 from constitutional.errors import InputError
 from constitutional.evaluation.harm_score import RatedConversation, read_rated
 from constitutional.inputs.models import Model
@@ -25,6 +31,7 @@ from constitutional.recipe import (
 )
 from constitutional.runs.records import Comparison
 from constitutional.runs.seeds import derive_seed
+from constitutional.spool import Seen, Spooled
 
 Drawn = TypeVar("Drawn")
 
@@ -42,25 +49,33 @@ class DataReader:
     skipped: Path | None = None
     notes: list[str] = field(default_factory=list)
 
-    def prompts(
-        self, source: Prompts | None, kind: PromptKind, use: str
-    ) -> tuple[PromptRecord, ...]:
+    def prompts(self, source: Prompts | None, kind: PromptKind, use: str) -> Sequence[PromptRecord]:
         """A prompt set; ``use`` is what it is called in the recipe."""
         if source is None:
             return ()
-        records: dict[str, PromptRecord] = {}
         files = source.file or (None,)
+        if len(files) == 1:
+            found = self._read(files[0], source, kind, use, f"skipped-{use}.jsonl")
+            self._again(use, found.duplicates)
+            return self._drawn(found.records, source.limit, use)
+        records: Spooled[PromptRecord] = Spooled()
+        conversations, ids = Seen(), Seen()
         for number, file in enumerate(files, start=1):
-            aside = f"skipped-{use}.jsonl" if len(files) == 1 else f"skipped-{use}-{number}.jsonl"
-            there = {record.conversation for record in records.values()}
-            for record in self._prompts_of(file, source, kind, use, aside, there):
-                if record.id in records:
+            found = self._read(file, source, kind, use, f"skipped-{use}-{number}.jsonl")
+            again = found.duplicates
+            for record in found.records:
+                turns = [(turn.role, turn.text) for turn in record.conversation.turns]
+                if not conversations.add(repr(turns)):
+                    again += 1
+                elif ids.add(record.id):
+                    records.append(record)
+                else:
                     raise InputError(
                         f"{use}: the id {record.id!r} is that of another prompt in another of its "
                         "files: give it its own"
                     )
-                records[record.id] = record
-        return self._drawn(tuple(records.values()), source.limit, use)
+            self._again(use, again)
+        return self._drawn(records, source.limit, use)
 
     def rl(self, rl: Reinforcement, contrast: tuple[Model, ...] = ()) -> RLInputs:
         """What the RL stage reads besides models."""
@@ -93,16 +108,16 @@ class DataReader:
         kind: PromptKind = "helpful" if goal == "helpfulness" else "red_team"
         return HumanData(prompts=self.prompts(source.prompts, kind, f"rl.{goal}"), rater=Human())
 
-    def ranked(self, source: RankedAnswers | None) -> tuple[Comparison, ...]:
+    def ranked(self, source: RankedAnswers | None) -> Sequence[Comparison]:
         """Pairs of ranked answers."""
         if source is None:
             return ()
         from constitutional.preference.ranked import ranked_pairs, read_ranked
 
         ranked = read_ranked(resource(source.file, self.base))
-        return tuple(ranked_pairs(ranked, seed=self.seed))
+        return Spooled(ranked_pairs(ranked, seed=self.seed))
 
-    def demonstrations(self, source: Demonstrations | None) -> tuple[Conversation, ...]:
+    def demonstrations(self, source: Demonstrations | None) -> Sequence[Conversation]:
         """Conversations whose last turns are finetuned on."""
         if source is None:
             return ()
@@ -111,7 +126,7 @@ class DataReader:
         form = source.renamed if source.known is None else source.known.demonstrated()
         found = read_demonstrations(self._place(source.file, source), form=form)
         self._left_out("demonstrations", found.left_out)
-        return tuple(found.conversations)
+        return found.conversations
 
     def rated(self, source: HarmRatings | None) -> tuple[RatedConversation, ...]:
         """Conversations with ratings of harm."""
@@ -121,39 +136,33 @@ class DataReader:
         self._left_out("evaluation.harm_score", found.left_out)
         return tuple(found.rated)
 
-    def _prompts_of(
-        self,
-        file: str | None,
-        source: Prompts,
-        kind: PromptKind,
-        use: str,
-        aside: str,
-        there: set[Conversation],
-    ) -> list[PromptRecord]:
-        """The prompts of one file that are not ``there`` yet."""
-        form = source.renamed if source.known is None else source.known.prompts_of(kind)
+    def _read(
+        self, file: str | None, source: Prompts, kind: PromptKind, use: str, aside: str
+    ) -> PromptSet:
+        """The prompts of one file."""
         found = load_prompts(
             self._place(file, source),
             kind=kind,
             column=source.column,
             skip_bad_to=None if self.skipped is None else self.skipped / aside,
-            form=form,
+            form=source.renamed if source.known is None else source.known.prompts_of(kind),
         )
         self._left_out(use, found.left_out)
         if found.bad:
             lines = f"{found.bad} of {found.read} lines are malformed and were set aside"
             self.notes.append(f"{use}: {lines}")
-        new = [record for record in found.records if record.conversation not in there]
-        if again := len(found.records) - len(new) + found.duplicates:
-            self.notes.append(f"{use}: {again} prompts occur again and are used once")
-        return new
+        return found
 
-    def _drawn(self, rows: Sequence[Drawn], limit: int | None, use: str) -> tuple[Drawn, ...]:
+    def _again(self, use: str, count: int) -> None:
+        if count:
+            self.notes.append(f"{use}: {count} prompts occur again and are used once")
+
+    def _drawn(self, rows: Sequence[Drawn], limit: int | None, use: str) -> Sequence[Drawn]:
         """At most ``limit`` of the rows, in their order."""
         if limit is None or limit >= len(rows):
-            return tuple(rows)
+            return rows
         drawn = random.Random(derive_seed(self.seed, use)).sample(range(len(rows)), limit)
-        return tuple(rows[i] for i in sorted(drawn))
+        return Spooled(rows[i] for i in sorted(drawn))
 
     def _place(self, file: str | None, source: Prompts | HumanComparisons | Demonstrations) -> str:
         """Where rows are read: the file, or the preset's data set on the hub."""

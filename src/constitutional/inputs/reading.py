@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from constitutional.constitution import Constitution, load_constitution, merge, read_few_shots
@@ -17,6 +18,7 @@ from constitutional.inputs.records import Inputs, RLInputs
 from constitutional.jobs.configurations import SHIPPED, find_launcher
 from constitutional.jobs.launch import Launcher
 from constitutional.recipe import SNAPSHOTS, Recipe, Training, resource
+from constitutional.spool import Spooled
 
 
 def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> Inputs:
@@ -33,11 +35,15 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
     asked, evaluation = recipe.prompts, recipe.evaluation
     red_team = read.prompts(asked.red_team if asked else None, "red_team", "prompts.red_team")
     helpful = read.prompts(asked.helpful if asked else None, "helpful", "prompts.helpful")
-    judged_on = (
-        *read.prompts(
-            evaluation.red_team if evaluation else None, "red_team", "evaluation.red_team"
-        ),
-        *read.prompts(evaluation.helpful if evaluation else None, "helpful", "evaluation.helpful"),
+    judged_on = Spooled(
+        chain(
+            read.prompts(
+                evaluation.red_team if evaluation else None, "red_team", "evaluation.red_team"
+            ),
+            read.prompts(
+                evaluation.helpful if evaluation else None, "helpful", "evaluation.helpful"
+            ),
+        )
     )
     demonstrations = read.demonstrations(recipe.demonstrations)
     ratings = evaluation.harm_score if evaluation else None
@@ -55,15 +61,22 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
         rl = read.rl(recipe.rl, tuple(models.known_or_other(name, known) for name in others))
     ai_judge = _ai_judge(recipe, known, models)
     critic = _named(recipe.models.critic, known, models)
-    trained_on = (*red_team, *helpful, *harm_prompts, *(() if rl is None else rl.prompts))
-    if shared := splits_overlap(judged_on, trained_on):
+
+    def trained_on() -> Iterator[PromptRecord]:
+        return chain(red_team, helpful, harm_prompts, () if rl is None else rl.prompts)
+
+    if shared := splits_overlap(judged_on, trained_on()):
         read.notes.append(
             f"{len(shared)} evaluation prompts are also trained on, the first being "
             f"{shared[0]}: figures on them say nothing of new prompts"
         )
     spoken = None if helpful_model is None else models.tokenizer(helpful_model.path)
     tokenizer = spoken or models.tokenizer(recipe.models.pretrained)
-    check_vocabulary(tokenizer, _texts(constitution, (*trained_on, *judged_on)))
+    if constitution is not None:
+        check_vocabulary(tokenizer, _principle_texts(constitution))
+    for prompt in chain(trained_on(), judged_on):
+        where = f"{prompt.source}, prompt {prompt.id}"
+        check_vocabulary(tokenizer, {where: render(prompt.conversation)})
     if evaluation and evaluation.prompted and helpful_model and helpful_model.style != "chat":
         raise InputError(
             "'prompted' puts the constitution into a system prompt, and the helpful model has no "
@@ -150,17 +163,8 @@ def _judge(recipe: Recipe) -> Judge | None:
     return Oracle()
 
 
-def _texts(
-    constitution: Constitution | None, prompts: tuple[PromptRecord, ...]
-) -> Mapping[str, str]:
-    """Everything that the models will read, by where it stands."""
-    texts = {} if constitution is None else _principle_texts(constitution)
-    for prompt in prompts:
-        texts[f"{prompt.source}, prompt {prompt.id}"] = render(prompt.conversation)
-    return texts
-
-
 def _principle_texts(constitution: Constitution) -> dict[str, str]:
+    """What the models will read of a constitution, by where it stands."""
     texts = {}
     for p in constitution.principles:
         where = f"constitution {constitution.name}, principle {p.id}"

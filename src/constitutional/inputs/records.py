@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from pydantic import BaseModel
 
@@ -23,8 +24,8 @@ from constitutional.runs.records import Comparison
 class HumanData:
     """Human comparisons from a file, or prompts and who compares the answers to them."""
 
-    comparisons: tuple[Comparison, ...] = ()
-    prompts: tuple[PromptRecord, ...] = ()
+    comparisons: Sequence[Comparison] = ()
+    prompts: Sequence[PromptRecord] = ()
     rater: Rater | None = None
 
 
@@ -32,20 +33,20 @@ class HumanData:
 class RLInputs:
     """What the RL stage reads besides. ``contrast``: who answers besides SL-CAI."""
 
-    comparisons: tuple[PromptRecord, ...]
+    comparisons: Sequence[PromptRecord]
     contrast: tuple[Model, ...]
     helpfulness: HumanData
     harmlessness: HumanData
     #: Pairs of ranked answers, for preference model pretraining.
-    ranked: tuple[Comparison, ...]
-    red_team: tuple[PromptRecord, ...]
-    helpful: tuple[PromptRecord, ...]
+    ranked: Sequence[Comparison]
+    red_team: Sequence[PromptRecord]
+    helpful: Sequence[PromptRecord]
 
     @property
-    def prompts(self) -> tuple[PromptRecord, ...]:
+    def prompts(self) -> Iterator[PromptRecord]:
         """All prompts, which the evaluation's should not be among."""
-        human = (*self.helpfulness.prompts, *self.harmlessness.prompts)
-        return (*self.comparisons, *human, *self.red_team, *self.helpful)
+        human = chain(self.helpfulness.prompts, self.harmlessness.prompts)
+        return chain(self.comparisons, human, self.red_team, self.helpful)
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -54,7 +55,7 @@ class RLInputs:
             "rl.comparisons": _hash(self.comparisons),
             "rl.contrast": fingerprint_of([model.fingerprint for model in self.contrast]),
             **{
-                f"rl.{goal}": _hash((*data.comparisons, *data.prompts))
+                f"rl.{goal}": _hash(data.comparisons, data.prompts)
                 for goal, data in (
                     ("helpfulness", self.helpfulness),
                     ("harmlessness", self.harmlessness),
@@ -71,20 +72,21 @@ class Inputs:
     """What the stages work with. ``notes`` are sentences that the user should read.
 
     ``constitution`` and ``helpful_model`` are None only where a recipe begins with demonstrations.
+    Prompts and the like lie on the disk (:mod:`constitutional.spool`), however many there are.
     """
 
     constitution: Constitution | None
-    demonstrations: tuple[Conversation, ...]
-    red_team: tuple[PromptRecord, ...]
-    helpful: tuple[PromptRecord, ...]
-    evaluation: tuple[PromptRecord, ...]
+    demonstrations: Sequence[Conversation]
+    red_team: Sequence[PromptRecord]
+    helpful: Sequence[PromptRecord]
+    evaluation: Sequence[PromptRecord]
     judge: Judge | None
     pretrained_model: Model
     helpful_model: Model | None
     rl: RLInputs | None
     #: Rated conversations for the harm score, or prompts for answers that the judge rates.
     rated: tuple[RatedConversation, ...]
-    harm_prompts: tuple[PromptRecord, ...]
+    harm_prompts: Sequence[PromptRecord]
     ai_judge: Model | None
     notes: tuple[str, ...]
     #: Who criticises in place of the helpful model.
@@ -111,7 +113,7 @@ class Inputs:
         if self.demonstrations:
             found["demonstrations"] = _hash(self.demonstrations)
         if self.rated or self.harm_prompts:
-            found["harm_score"] = _hash((*self.rated, *self.harm_prompts))
+            found["harm_score"] = _hash(self.rated, self.harm_prompts)
         if self.ai_judge is not None:
             found["ai_judge"] = self.ai_judge.fingerprint
         if self.critic_model is not None:
@@ -120,8 +122,8 @@ class Inputs:
         return found if self.rl is None else found | self.rl.hashes
 
 
-def _hash(records: Iterable[BaseModel]) -> str:
+def _hash(*records: Iterable[BaseModel]) -> str:
     digest = hashlib.sha256()
-    for record in records:
+    for record in chain.from_iterable(records):
         digest.update(record.model_dump_json().encode())
     return digest.hexdigest()

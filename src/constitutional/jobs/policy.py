@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from constitutional import processes
-from constitutional.adapters import kept_adapters, quantize_of
+from constitutional.adapters import Kept, kept_adapters, quantize_of
 from constitutional.dialogue import Conversation
 from constitutional.engines.base import Quantize, Style
 from constitutional.engines.loading import load_parts, load_tokenizer
@@ -19,7 +19,7 @@ from constitutional.jobs.records import PolicyTraining
 from constitutional.preference.combined import Response
 from constitutional.preference.model import PreferenceModel, read_card
 from constitutional.rl.networks import Networks, begin_networks
-from constitutional.rl.one_base import OneBase, OneBaseNetworks, same_base
+from constitutional.rl.one_base import OneBase, OneBaseNetworks, head_name, same_base
 from constitutional.rl.ppo import PPO, PPOReport, Score
 from constitutional.rl.rollout import Prompts
 from constitutional.runs import Progress
@@ -106,15 +106,15 @@ def _begin_on_one_base(job: PolicyTraining, found: OneBase) -> _Begun:
     networks = OneBaseNetworks(found, mean, job.seed, device=job.device)
     tokenizer = load_tokenizer(job.model)
 
-    def around(network: Any, folder: Path) -> PreferenceModel:
-        scorer = PreferenceModel.around(network, folder)
+    def around(network: Any, kept: Kept) -> PreferenceModel:
+        scorer = PreferenceModel.around(network, kept.folder.parent, head=head_name(kept))
         return _fitted(scorer, tokenizer, job.style, job.batch_size)
 
-    scorer, watching = around(networks.scorer, folder), None
+    scorer, watching = around(networks.scorer, found.preference_model), None
     if job.held_out_model is not None:
         kept = kept_adapters(job.held_out_model)
         assert kept is not None  # it was trained as the other one was
-        watching = around(networks.scoring_network("watching", kept), job.held_out_model)
+        watching = around(networks.scoring_network("watching", kept), kept)
     form = "one base in memory, with adapters for policy, reference, critic and preference model"
     return _Begun(networks, scorer, watching, form)
 

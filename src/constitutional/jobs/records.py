@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from constitutional.dialogue import Conversation, PromptRecord
 from constitutional.engines.base import Style
 from constitutional.errors import InputError
 from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
 from constitutional.rl.settings import PPOConfig
+from constitutional.runs import Chosen
 from constitutional.runs.files import atomic_write
 from constitutional.runs.lines import encode
 from constitutional.runs.records import Comparison
+from constitutional.spool import Spooled
 from constitutional.supervised.settings import FinetuneConfig
+
+T = TypeVar("T")
+
+
+def _as_it_lies(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """What lies on the disk stays there; rows that were read are checked."""
+    return value if isinstance(value, Chosen | Spooled) else tuple(handler(value))
+
+
+#: What is trained on: rows in memory, or a sequence on the disk that a training goes through.
+Rows = Annotated[Sequence[T], WrapValidator(_as_it_lies), PlainSerializer(tuple)]
 
 
 class _Job(BaseModel):
@@ -35,7 +58,7 @@ class Finetuning(_Job):
 
     kind: Literal["finetuning"] = "finetuning"
     title: str
-    conversations: tuple[Conversation, ...]
+    conversations: Rows[Conversation]
     config: FinetuneConfig
 
 
@@ -43,7 +66,7 @@ class PreferencePretraining(_Job):
     """The training of a preference model on ranked answers that comes first."""
 
     kind: Literal["preference_pretraining"] = "preference_pretraining"
-    comparisons: tuple[Comparison, ...]
+    comparisons: Rows[Comparison]
     config: PretrainingConfig
 
 
@@ -51,8 +74,8 @@ class PreferenceTraining(_Job):
     """The training of a preference model; the score mean is that of the ``held_out`` responses."""
 
     kind: Literal["preference_model"] = "preference_model"
-    comparisons: tuple[Comparison, ...]
-    held_out: tuple[Comparison, ...]
+    comparisons: Rows[Comparison]
+    held_out: Rows[Comparison]
     config: PreferenceConfig
 
 
@@ -67,8 +90,8 @@ class PolicyTraining(_Job):
     pretrained: str
     preference_model: Path
     held_out_model: Path | None
-    red_team: tuple[PromptRecord, ...]
-    helpful: tuple[PromptRecord, ...]
+    red_team: Rows[PromptRecord]
+    helpful: Rows[PromptRecord]
     batch_size: int
     config: PPOConfig
 

@@ -84,7 +84,7 @@ def midtrain(
             seed=seed,
             task=partial(progress.task, f"Mid-training, part {number} of {len(phases)}"),
             device="cpu",
-            kind=partial(LetterTrainer, letters),  # type: ignore[arg-type]
+            kind=partial(LetterTrainer, letters),
         )
         logged = [(e["step"], e["loss"]) for e in trainer.state.log_history if "loss" in e]
         curve += [(before + step, loss) for step, loss in logged]

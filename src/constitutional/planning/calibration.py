@@ -23,13 +23,15 @@ from constitutional.engines.local import LocalEngine
 from constitutional.errors import InputError
 from constitutional.feedback.question import CHOICES
 from constitutional.inputs import Inputs, Model
+from constitutional.packing import Batching
 from constitutional.planning.amounts import Amount, between
 from constitutional.planning.shape import ModelShape
 from constitutional.planning.sizes import Role
 from constitutional.planning.speed import Rates
 from constitutional.recipe import Recipe
 from constitutional.supervised.critique_revision import CritiqueRevision
-from constitutional.training import pad_right
+from constitutional.supervised.finetune import target_losses
+from constitutional.training import IGNORED, pad_right
 
 #: Seconds that a calibration aims at, and the prompts that it begins with.
 SECONDS, FIRST = 5.0, 4
@@ -192,7 +194,7 @@ def _training(
     """Seconds a token trained on, and seconds of a step besides, from two sizes of batch."""
     network, tokenizer = load_parts(model.path, device=recipe.models.device, dtype="float32")
     network.train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, fused=True)
     limit = recipe.finetune.max_length
     rows = [encode_example(tokenizer, text, model.style, limit).input_ids for text in texts]
     rows = sorted(row for row in rows if len(row) <= limit)
@@ -209,25 +211,23 @@ def _training(
 def _timed_steps(
     network: Any, optimizer: Any, rows: Sequence[list[int]], batch: int, seconds: float
 ) -> tuple[float, float]:
-    """Mean tokens and mean seconds of a step."""
+    """Mean tokens and mean seconds of a step; a beginning that rows share is counted once."""
     tokens, times = [], []
-    begun = time.perf_counter()
-    for step in range(200):
-        chosen = list(islice(_cycle(rows, step * batch), batch))
-        ids, mask = pad_right(chosen, 0)
-        start = time.perf_counter()
-        place = network.device
-        labels = ids.masked_fill(mask == 0, -100).to(place)
-        network(
-            input_ids=ids.to(place), attention_mask=mask.to(place), labels=labels
-        ).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if step:  # the first one makes the moments
-            tokens.append(sum(map(len, chosen)))
-            times.append(time.perf_counter() - start)
-        if times and time.perf_counter() - begun > seconds:
-            break
+    begun, batching, place = time.perf_counter(), Batching.of(network), network.device
+    with batching.attention(network):
+        for step in range(200):
+            chosen = list(islice(_cycle(rows, step * batch), batch))
+            start = time.perf_counter()
+            together, labels = batching.rows(chosen).to(place), pad_right(chosen, IGNORED)[0]
+            loss: Any = target_losses(network, together, labels.to(place)).mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if step:  # the first one makes the moments
+                tokens.append(together.tokens)
+                times.append(time.perf_counter() - start)
+            if times and time.perf_counter() - begun > seconds:
+                break
     return fmean(tokens), fmean(times)
 
 

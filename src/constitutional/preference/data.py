@@ -18,6 +18,7 @@ from constitutional.errors import InputError
 from constitutional.preference.settings import Goal
 from constitutional.runs.records import Comparison
 from constitutional.runs.seeds import derive_seed
+from constitutional.spool import Spooled
 
 _ROLES: dict[str, Role] = {"user": "human", "assistant": "assistant"}
 _NAMES = {role: name for name, role in _ROLES.items()}
@@ -30,7 +31,7 @@ Place = tuple[str | Path, int | None, str]
 class ComparisonSet:
     """Comparisons of a file, and how many of its rows were left out, by reason."""
 
-    comparisons: list[Comparison] = field(default_factory=list)
+    comparisons: Spooled[Comparison] = field(default_factory=Spooled)
     left_out: Counter[str] = field(default_factory=Counter)
 
 

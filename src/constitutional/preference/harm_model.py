@@ -24,11 +24,13 @@ from constitutional.dialogue.conversation import Conversation
 from constitutional.engines.base import Style
 from constitutional.errors import InputError
 from constitutional.evaluation.harm_score import HarmReport, RatedConversation, harm_report
+from constitutional.packing import Batching
 from constitutional.preference.judged import scores_that_fit
 from constitutional.preference.model import PreferenceModel
+from constitutional.preference.reading import LossByExample
 from constitutional.runs.progress import Progress
 from constitutional.runs.seeds import derive_seed
-from constitutional.training import LossByExample, losses, pad_right, tell_left_out, train
+from constitutional.training import losses, tell_left_out, train
 from constitutional.training_settings import TrainingSettings
 
 CARD = "harm_score.json"
@@ -91,24 +93,24 @@ class Ratings(Dataset[dict[str, Any]]):
 
 
 @dataclass(frozen=True)
-class PadRatings:
-    """Collates n conversations: ids and mask (n, longest), ratings as "labels" (n,)."""
+class RatingBatches:
+    """Collates n conversations: n rows, ratings as "labels" (n,)."""
 
-    pad_id: int
+    batching: Batching
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The batch."""
-        ids, mask = pad_right([row["ids"] for row in rows], self.pad_id)
         ratings = torch.tensor([row["rating"] for row in rows], dtype=torch.float32)
-        return {"input_ids": ids, "attention_mask": mask, "labels": ratings}
+        return {"rows": self.batching.rows([row["ids"] for row in rows]), "labels": ratings}
 
 
 class RatingTrainer(LossByExample):
     """The Trainer with the squared error."""
 
-    def each(self, scores: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    def of_scores(self, scores: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         """The squared error of each conversation."""
-        return (scores - inputs["labels"]) ** 2
+        squared: torch.Tensor = (scores - inputs["labels"]) ** 2
+        return squared
 
 
 def train_harm_score(
@@ -142,21 +144,22 @@ def train_harm_score(
         )
     among, tokens = len(data) + data.too_long, data.too_long_tokens
     tell_left_out(progress, title, data.too_long, among, tokens, config.max_length)
-    network = begun.network
+    network, batching = begun.network, Batching.of(begun.network)
     if config.lora:
         what = "a harm score"
         network = with_adapters(network, config.lora, seed, what=what, head=begun.head)
-    trainer = train(
-        network,
-        data,
-        PadRatings(begun.card.pad_id),
-        settings=config,
-        work=work,
-        seed=seed,
-        task=partial(progress.task, title),
-        device=device,
-        kind=RatingTrainer,
-    )
+    with batching.attention(network):
+        trainer = train(
+            network,
+            data,
+            RatingBatches(batching),
+            settings=config,
+            work=work,
+            seed=seed,
+            task=partial(progress.task, title),
+            device=device,
+            kind=partial(RatingTrainer, begun.head),
+        )
     begun.network = trainer.model
     if config.lora:
         plain = partial(begin, dtype="stored")

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from constitutional.engines.loading import (
     without_bars,
 )
 from constitutional.errors import InputError, ModelError
+from constitutional.packing import Batching, pad_rows
 from constitutional.preference.begin import (
     ANSWER,
     PROBE,
@@ -48,7 +50,7 @@ from constitutional.preference.begin import (
     mark,
 )
 from constitutional.preference.combined import Item, Response, logistic
-from constitutional.training import pad_right
+from constitutional.preference.reading import scalar_head, scores_of
 
 CARD = "preference_model.json"
 
@@ -66,6 +68,11 @@ class PreferenceModel:
     batch_size: int = 32
     #: The file beside the weights that says what the folder is.
     card_name: str = CARD
+    #: The name of the network's layer that gives the score; found where it is not given.
+    head: str = ""
+
+    def __post_init__(self) -> None:
+        self.head = self.head or scalar_head(self.network, self.name)
 
     @classmethod
     def load(
@@ -97,13 +104,15 @@ class PreferenceModel:
         *,
         style: Style | None = None,
         card_name: str = CARD,
+        head: str = "",
     ) -> PreferenceModel:
         """The preference model of ``folder`` with a network that is in memory already.
 
         Raises ModelError where they do not fit, as :meth:`load` does.
         """
         card = read_card(Path(folder), card_name)
-        model = cls(network, load_tokenizer(folder), card, str(folder), card_name=card_name)
+        tokenizer = load_tokenizer(folder)
+        model = cls(network, tokenizer, card, str(folder), card_name=card_name, head=head)
         model._check()
         if style is not None and style != card.style:
             raise ModelError(
@@ -187,16 +196,11 @@ class PreferenceModel:
                 raise InputError(
                     f"a text of {len(row)} tokens cannot be scored: {self.name} reads {limit}"
                 )
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-        found = [0.0] * len(rows)
         was_training = self.network.training
         self.network.eval()
-        for at in range(0, len(order), self.batch_size):
-            part = order[at : at + self.batch_size]
-            for index, score in zip(part, self._forward([rows[i] for i in part]), strict=True):
-                found[index] = score
+        scores = self._forward(rows)
         self.network.train(was_training)
-        return found
+        return scores
 
     def fits(self, row: Sequence[int]) -> bool:
         """Whether a row has no more ids than the network reads."""
@@ -221,14 +225,6 @@ class PreferenceModel:
         """The standard deviation of the raw scores of the held-out responses."""
         return self._stored(self.card.deviation)
 
-    @property
-    def head(self) -> str:
-        """The name of the layer that gives the score."""
-        for name, module in self.network.named_children():
-            if isinstance(module, torch.nn.Linear) and module.out_features == 1:
-                return str(name)
-        raise ModelError(f"{self.name}: {type(self.network).__name__} has no single scalar head")
-
     def check_policy(self, tokenizer: Any, style: Style) -> None:
         """Raises ModelError when a policy of this tokenizer and style does not fit.
 
@@ -247,12 +243,21 @@ class PreferenceModel:
                 )
 
     def _forward(self, rows: Sequence[Sequence[int]]) -> list[float]:
-        ids, mask = pad_right(rows, self.card.pad_id)
-        place = self.network.device
-        with torch.inference_mode():
-            output = self.network(input_ids=ids.to(place), attention_mask=mask.to(place))
-        scores: list[float] = output.logits[:, 0].float().tolist()
-        return scores
+        """The scores of rows, rows of like length at a time."""
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+        found = [0.0] * len(rows)
+        with torch.inference_mode(), self._batching.attention(self.network):
+            for at in range(0, len(order), self.batch_size):
+                part = order[at : at + self.batch_size]
+                together = self._batching.rows([rows[index] for index in part])
+                scores = scores_of(self.network, self.head, together.to(self.network.device))
+                for index, score in zip(part, scores.tolist(), strict=True):
+                    found[index] = score
+        return found
+
+    @cached_property
+    def _batching(self) -> Batching:
+        return Batching.of(self.network)
 
     def _stored(self, moment: float | None) -> float:
         if moment is None:
@@ -294,7 +299,9 @@ class PreferenceModel:
             ids = torch.tensor([row], device=self.network.device)
             states = self.network.base_model(ids).last_hidden_state
             by_hand = self.network.get_submodule(self.head)(states[0, -1]).item()
-        if abs(self._forward([row, other])[0] - by_hand) > tolerance:
+            padded = pad_rows([row, other], self.card.pad_id).to(self.network.device)
+            read = padded.forward(self.network).logits[0, 0].item()
+        if abs(read - by_hand) > tolerance:
             raise ModelError(
                 f"{self.name}: {type(self.network).__name__} does not read its score at the last "
                 "token of a padded text; use a causal language model"

@@ -31,18 +31,18 @@ from constitutional.adapters import (
 )
 from constitutional.engines.base import Quantize, Style
 from constitutional.errors import InputError, ModelError
+from constitutional.packing import Batching
 from constitutional.preference.loss import soft_preference_loss
 from constitutional.preference.model import PreferenceModel, read_card
 from constitutional.preference.ranked import binarised
+from constitutional.preference.reading import LossByExample
 from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
 from constitutional.runs.progress import Progress
 from constitutional.runs.records import Comparison
 from constitutional.runs.seeds import derive_seed
 from constitutional.training import (
-    LossByExample,
     loading_device,
     losses,
-    pad_right,
     tell_left_out,
     train,
     trained,
@@ -106,17 +106,15 @@ class Pairs(Dataset[dict[str, Any]]):
 
 
 @dataclass(frozen=True)
-class PadPairs:
-    """Collates n pairs: every a and then every b, (2n, longest); targets and weights, (n,)."""
+class PairBatches:
+    """Collates n pairs: 2n rows, the two of a pair one after the other; labels and weights (n,)."""
 
-    pad_id: int
+    batching: Batching
 
-    def __call__(self, pairs: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The batch. The targets are its "labels", by which the Trainer counts examples."""
-        ids, mask = pad_right([p["a"] for p in pairs] + [p["b"] for p in pairs], self.pad_id)
         return {
-            "input_ids": ids,
-            "attention_mask": mask,
+            "rows": self.batching.rows([ids for pair in pairs for ids in (pair["a"], pair["b"])]),
             "labels": torch.tensor([pair["prob_a"] for pair in pairs], dtype=torch.float32),
             "weights": torch.tensor([pair["weight"] for pair in pairs], dtype=torch.float32),
         }
@@ -125,10 +123,11 @@ class PadPairs:
 class PairTrainer(LossByExample):
     """The Trainer with the weighted loss of pairs."""
 
-    def each(self, scores: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The loss of each pair; ``scores`` are of every a and then every b."""
-        score_a, score_b = scores.chunk(2)
-        return inputs["weights"] * soft_preference_loss(score_a, score_b, inputs["labels"])
+    def of_scores(self, scores: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        """The loss of each pair; ``scores`` are of the a and the b of each in turn."""
+        score_a, score_b = scores.view(-1, 2).unbind(1)
+        weights: torch.Tensor = inputs["weights"]
+        return weights * soft_preference_loss(score_a, score_b, inputs["labels"])
 
 
 def train_preference_model(
@@ -308,17 +307,20 @@ def _train(
     model, lora = begun.model, config.lora
     cut, among = data.too_long, len(data) + len(data.too_long)
     tell_left_out(run.progress, run.title, len(cut), among, sum(cut), config.max_length)
-    trainer = train(
-        run.network(begun, lora),
-        data,
-        PadPairs(model.card.pad_id),
-        settings=config,
-        work=run.work,
-        seed=run.seed,
-        task=partial(run.progress.task, run.title),
-        device=run.device,
-        kind=PairTrainer,
-    )
+    head, batching = model.head, Batching.of(model.network)
+    network = run.network(begun, lora)
+    with batching.attention(network):
+        trainer = train(
+            network,
+            data,
+            PairBatches(batching),
+            settings=config,
+            work=run.work,
+            seed=run.seed,
+            task=partial(run.progress.task, run.title),
+            device=run.device,
+            kind=partial(PairTrainer, head),
+        )
     report = TrainingReport(
         comparisons=len(data),
         goals=dict(sorted(data.goals.items())),

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -21,6 +22,7 @@ from constitutional.engines.base import Completion
 from constitutional.engines.local import LocalEngine
 from constitutional.errors import TrainingError
 from constitutional.evaluation.intervals import mean
+from constitutional.packing import Batching
 from constitutional.rl.losses import kl_k1, kl_k3
 from constitutional.rl.ppo import Score
 from constitutional.rl.rollout import collate, logprobs_of, response_logits, sample_answers
@@ -108,6 +110,10 @@ class Rollouts:
         )
         return Answered(completions, scores, measured)
 
+    @cached_property
+    def _batching(self) -> Batching:
+        return Batching.of(self.reference)
+
     def _scores(
         self,
         prompts: Sequence[PromptRecord],
@@ -131,10 +137,11 @@ class Rollouts:
         k1 = k3 = 0.0
         for start in range(0, len(prompts), self.rows):
             drawn = completions[start : start + self.rows]
-            batch = collate(
-                self.tokenizer, self.engine, prompts[start : start + self.rows], drawn
-            ).to(self.reference.device)
-            base = logprobs_of(response_logits(self.reference, batch), batch.responses)
+            asked = prompts[start : start + self.rows]
+            batch = collate(self.tokenizer, self.engine, asked, drawn, self._batching)
+            batch = batch.to(self.reference.device)
+            with self._batching.attention(self.reference):
+                base = logprobs_of(response_logits(self.reference, batch), batch)
             policy = _padded([c.logprobs for c in drawn], base)
             k1 += torch.where(batch.mask, kl_k1(policy, base), 0.0).sum().item()
             k3 += torch.where(batch.mask, kl_k3(policy, base), 0.0).sum().item()

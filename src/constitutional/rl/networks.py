@@ -36,16 +36,10 @@ class Critic(torch.nn.Module):
         self.trunk, self.head, self.offset = trunk, head, offset
 
     def forward(self, batch: Batch) -> Tensor:
-        """Values (batch, R) of the states before each response token."""
-        hidden = self.trunk(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
-        ).last_hidden_state
-        width = batch.responses.shape[1]
-        values: Tensor = self.head(hidden[:, -width - 1 : -1])[..., 0] - self.offset
-        return values
+        """Values (batch, R) of the states before each response token; 0 behind them."""
+        hidden = batch.together.forward(self.trunk).last_hidden_state
+        values = self.head(hidden.flatten(0, 1)[batch.states])[:, 0] - self.offset
+        return batch.spread(values)
 
 
 class Networks(Protocol):
@@ -54,8 +48,13 @@ class Networks(Protocol):
     policy: Any
     critic: Critic
 
+    @property
+    def models(self) -> tuple[Any, ...]:
+        """All models that batches go through."""
+        ...
+
     def reference_logits(self, batch: Batch) -> Tensor:
-        """Logits (batch, R, vocabulary) of the policy as it was in the beginning."""
+        """Logits (tokens, vocabulary) of the policy as it was in the beginning."""
         ...
 
     def scoring(self) -> Any:
@@ -94,9 +93,14 @@ class WholeNetworks:
         began = copy.deepcopy(preference_model)
         self.critic = Critic(began.base_model, began.score, offset)
 
+    @property
+    def models(self) -> tuple[Any, ...]:
+        """Policy, reference and critic."""
+        return self.policy, self._reference, self.critic.trunk
+
     def reference_logits(self, batch: Batch) -> Tensor:
         """Of the copy that was made in the beginning."""
-        return response_logits(self._reference.to(batch.input_ids.device), batch)
+        return response_logits(self._reference.to(batch.mask.device), batch)
 
     @contextmanager
     def scoring(self) -> Iterator[None]:
@@ -133,6 +137,11 @@ class AdapterNetworks:
         self.policy = policy
         head = copy.deepcopy(preference_model.score).requires_grad_(True)
         self.critic = Critic(trunk, head, offset)
+
+    @property
+    def models(self) -> tuple[Any, ...]:
+        """Policy and critic."""
+        return self.policy, self.critic.trunk
 
     def reference_logits(self, batch: Batch) -> Tensor:
         """Of the policy without its adapters."""

@@ -202,7 +202,7 @@ class OneBaseNetworks:
         self.policy = Through(shared, "policy", network)
         self._reference = Through(shared, "reference" if found.policy else None, network)
         self.scorer = self.scoring_network("preference_model", scorer)
-        head = copy.deepcopy(self.scorer.get_submodule(_head_name(scorer))).requires_grad_(True)
+        head = copy.deepcopy(self.scorer.get_submodule(head_name(scorer))).requires_grad_(True)
         self.critic = Critic(Through(shared, "critic", network.base_model), head, offset)
 
     def scoring_network(self, name: str, kept: Kept) -> Through:
@@ -210,7 +210,7 @@ class OneBaseNetworks:
         self._shared.put(name, self._found.lora, 0, kept=kept, trained=False)
         network = _scorer_on_meta(_scorer_config(kept))
         setattr(network, network.base_model_prefix, self._shared.network.base_model)
-        place, head = self._shared.network.device, _head_name(kept)
+        place, head = self._shared.network.device, head_name(kept)
         layer = network.get_submodule(head).to_empty(device=place)
         layer.load_state_dict(
             {
@@ -221,6 +221,11 @@ class OneBaseNetworks:
         )
         layer.requires_grad_(False)
         return Through(self._shared, name, network.eval())
+
+    @property
+    def models(self) -> tuple[Any, ...]:
+        """The base, on which all of them stand."""
+        return (self._shared.network,)
 
     def reference_logits(self, batch: Batch) -> Tensor:
         """By the adapters as they were in the beginning, or by none."""
@@ -249,7 +254,7 @@ def _of_layer(key: str) -> bool:
     return ".lora_" in key
 
 
-def _head_name(kept: Kept) -> str:
+def head_name(kept: Kept) -> str:
     """The layer that gives the score, which was trained whole."""
     key = next(key for key in kept.tensors() if not _of_layer(key))
     return key.removeprefix(_PREFIX).rpartition(".")[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,7 +15,9 @@ from constitutional.dialogue import PromptRecord, prompt_for, prompt_ids
 from constitutional.dialogue.transcript import STOP_STRINGS
 from constitutional.engines.base import Completion, SamplingParams
 from constitutional.engines.local import LocalEngine
+from constitutional.packing import Batching, Rows
 from constitutional.runs.seeds import derive_seed
+from constitutional.training import pad_right
 
 
 @dataclass(frozen=True)
@@ -54,43 +57,60 @@ def _drawn(
 
 @dataclass(frozen=True)
 class Batch:
-    """Prompts (left-padded, width P) with their answers (right-padded, width R) as tensors.
+    """Prompts with their answers.
 
-    ``input_ids``, ``attention_mask``, ``position_ids``: (batch, P + R). ``responses`` and ``mask``
-    (True on sampled tokens): (batch, R). Masks come from lengths, never from token ids.
+    ``ids`` are the tokens of each row, of which the first ``before`` (batch,) are its prompt.
+    ``responses`` and ``mask`` (True on sampled tokens) are (batch, R), right-padded. Masks come
+    from lengths, never from token ids. ``batching`` says how models take the rows.
     """
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    position_ids: Tensor
+    ids: tuple[list[int], ...]
+    before: Tensor
     responses: Tensor
     mask: Tensor
+    batching: Batching
 
     def rows(self, chosen: Tensor) -> Batch:
         """Some of the rows."""
-        return Batch(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in chosen.tolist()),
+            **{name: getattr(self, name)[chosen] for name in ("before", "responses", "mask")},
+        )
 
     def to(self, device: torch.device) -> Batch:
         """The same on ``device``."""
-        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        tensors = {name: getattr(self, name).to(device) for name in ("before", "responses", "mask")}
+        return replace(self, **tensors)
+
+    @cached_property
+    def together(self) -> Rows:
+        """The rows for one pass."""
+        return self.batching.rows(self.ids).to(self.mask.device)
+
+    @cached_property
+    def states(self) -> Tensor:
+        """Where the states before all response tokens lie, row by row: (tokens,)."""
+        places = self.together.places
+        width = torch.arange(self.mask.shape[1], device=places.device)
+        columns = (self.before[:, None] - 1 + width).clamp(max=places.shape[1] - 1)
+        return places.gather(1, columns)[self.mask]
+
+    def spread(self, values: Tensor) -> Tensor:
+        """What there is for each response token, (tokens,), as (batch, R) with zeros behind."""
+        empty = torch.zeros(self.mask.shape, dtype=values.dtype, device=values.device)
+        return empty.masked_scatter(self.mask, values)
 
 
 def response_logits(model: Any, batch: Batch) -> Tensor:
-    """Logits (batch, R, vocabulary) that predict each response token."""
-    width = batch.responses.shape[1]
-    logits: Tensor = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        logits_to_keep=width + 1,
-        use_cache=False,
-    ).logits
-    return logits[:, -width - 1 : -1].float()
+    """Logits that predict each response token, row by row: (tokens, vocabulary)."""
+    return batch.together.logits(model, batch.states).float()
 
 
-def logprobs_of(logits: Tensor, tokens: Tensor) -> Tensor:
-    """The log-probabilities (batch, R) of ``tokens`` by the ``logits`` (batch, R, vocabulary)."""
-    return torch.log_softmax(logits, dim=-1).gather(-1, tokens[..., None])[..., 0]
+def logprobs_of(logits: Tensor, batch: Batch) -> Tensor:
+    """The log-probabilities (batch, R) of the responses by their ``logits``; 0 behind them."""
+    drawn = batch.responses[batch.mask][:, None]
+    return batch.spread(torch.log_softmax(logits, dim=-1).gather(-1, drawn)[:, 0])
 
 
 def sample_answers(
@@ -118,6 +138,7 @@ def collate(
     engine: LocalEngine,
     prompts: Sequence[PromptRecord],
     completions: Sequence[Completion],
+    batching: Batching,
 ) -> Batch:
     """The tensors of a batch of answers."""
     before = [
@@ -125,17 +146,11 @@ def collate(
         for prompt in prompts
     ]
     after = [list(completion.token_ids) for completion in completions]
-    wide, long = max(map(len, before)), max(map(len, after))
-    ids = torch.zeros(len(prompts), wide + long, dtype=torch.long)
-    seen = torch.zeros_like(ids)
-    for row, (prompt, response) in enumerate(zip(before, after, strict=True)):
-        start, end = wide - len(prompt), wide + len(response)
-        ids[row, start:end] = torch.tensor([*prompt, *response])
-        seen[row, start:end] = 1
+    responses, mask = pad_right(after, 0)
     return Batch(
-        input_ids=ids,
-        attention_mask=seen,
-        position_ids=(seen.cumsum(1) - 1).clamp(min=0),
-        responses=ids[:, wide:],
-        mask=seen[:, wide:].bool(),
+        ids=tuple([*prompt, *answer] for prompt, answer in zip(before, after, strict=True)),
+        before=torch.tensor([len(prompt) for prompt in before]),
+        responses=responses,
+        mask=mask.bool(),
+        batching=batching,
     )

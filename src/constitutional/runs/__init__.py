@@ -8,10 +8,11 @@ from constitutional.runs.lines import fingerprint_of
 from constitutional.runs.manifest import Manifest
 from constitutional.runs.progress import Progress, QuietProgress
 from constitutional.runs.signals import interruptible, safe_records
-from constitutional.runs.stored import Records
+from constitutional.runs.stored import Chosen, Records
 
 __all__ = [
     "Blocks",
+    "Chosen",
     "Journal",
     "Maker",
     "Manifest",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import TypeVar
 
@@ -70,8 +70,8 @@ def decode(line: bytes, record_type: type[R]) -> R:
         return record_type.model_validate(json.loads(line))
 
 
-def fingerprint_of(items: Sequence[object]) -> str:
-    """Hex sha256 over any sequence of models, dataclasses, or plain JSON data."""
+def fingerprint_of(items: Iterable[object]) -> str:
+    """Hex sha256 over any number of models, dataclasses, or plain JSON data."""
     digest = sha256()
     for item in items:
         plain = to_jsonable_python(item)

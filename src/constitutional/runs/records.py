@@ -12,7 +12,8 @@ from constitutional.evaluation.verdicts import Preference, Verdict
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # "keys": texts hardly ever occur again, and 16,384 of them would be held in a cache
+    model_config = ConfigDict(frozen=True, extra="forbid", cache_strings="keys")
 
 
 class Sample(_Record):

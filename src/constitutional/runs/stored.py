@@ -1,17 +1,20 @@
-"""Stored records as a typed sequence that reads them from the disk when asked."""
+"""Stored records as typed sequences that read them from the disk when asked."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Generic, overload
+from typing import Any, Generic, TypeVar, overload
 
 from pydantic import ValidationError
 
 from constitutional.errors import RunFolderError
 from constitutional.runs.files import explain, sha256_of
 from constitutional.runs.lines import R, decode
+
+T = TypeVar("T")
 
 
 class Records(Sequence[R], Generic[R]):
@@ -80,3 +83,43 @@ class Records(Sequence[R], Generic[R]):
                 f"{self.path}, line {number + 1}: holds no {self.record_type.__name__} of this"
                 f" version ({error.errors()[0]['msg']}); read it with the version that wrote it"
             ) from error
+
+
+class Chosen(Sequence[T], Generic[T]):
+    """Some items of several sequences, which are gone through anew whenever these are.
+
+    ``numbers``, which rise, are those of the items in the sequences one behind the other; 8 bytes
+    each are all that is kept.
+    """
+
+    def __init__(self, sequences: Sequence[Sequence[T]], numbers: Iterable[int]):
+        self._sequences = sequences
+        self._numbers = array("Q", numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[T]:
+        numbers = iter(self._numbers)
+        wanted = next(numbers, None)
+        for number, item in enumerate(chain.from_iterable(self._sequences)):
+            if number == wanted:
+                yield item
+                wanted = next(numbers, None)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        if isinstance(index, slice):
+            return Chosen(self._sequences, self._numbers[index])
+        number = self._numbers[index]
+        for sequence in self._sequences:
+            if number < len(sequence):
+                return sequence[number]
+            number -= len(sequence)
+        raise IndexError(index)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (tuple, (tuple(self),))  # another process may have no such files

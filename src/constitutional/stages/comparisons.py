@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from constitutional.constitution import Constitution
 from constitutional.dialogue import PromptRecord
 from constitutional.engines.pool import Engines
 from constitutional.evaluation.verdicts import Preference, Rater
-from constitutional.feedback import Contrast, FeedbackModel, Pair, account, contrast, sample_pairs
+from constitutional.feedback import Contrast, FeedbackModel, Ledger, Pair, contrast, sample_pairs
 from constitutional.feedback.settings import FeedbackConfig, PairsConfig
 from constitutional.feedback.verdicts import by_principle
 from constitutional.inputs import HumanData
@@ -151,50 +151,53 @@ def label_metrics(context: Context, arm: Arm, comparisons: Comparisons) -> dict[
     """The account of an arm's AI labels, for ``metrics.json``; None where humans labelled."""
     if arm.harmlessness not in ("ai", "ai_cot"):
         return None
-    ai = list(comparisons.harmlessness)
-    labels = account(ai)
-    judged = one_by_principle(ai)
-    agreement = account(judged, _reference(context, judged)).agreement
+    ai = comparisons.harmlessness
+    labels, judged = Ledger(), Ledger()
+    for comparison in ai:
+        labels.add(comparison)
+        for one in one_by_principle(comparison):
+            judged.add(one, _reference(context, one))
+    found = labels.account()
+    agreement = None if context.inputs.judge is None else judged.account().agreement
     return {
         "accuracy": agreement and agreement.accuracy,
         "position_decided": agreement and agreement.decided_by_position,
         "ece": agreement and agreement.expected_calibration_error,
-        "unreadable": labels.unreadable,
+        "unreadable": found.unreadable,
         "contrast": told_apart(ai, context).model_dump(mode="json"),
-        "account": labels.model_copy(update={"agreement": agreement}).model_dump(mode="json"),
+        "account": found.model_copy(update={"agreement": agreement}).model_dump(mode="json"),
     }
 
 
-def one_by_principle(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """A comparison for each principle that one was made by, with the readings by it alone.
+def one_by_principle(comparison: Comparison) -> list[Comparison]:
+    """The comparison for each principle that it was made by, with the readings by it alone.
 
     What a principle says is right or wrong; a mean over several, of which some are silent, is
     neither.
     """
     return [
-        c.model_copy(update={"id": f"{c.id}/{readings[0].principle}", "readings": readings})
-        for c in comparisons
-        for readings in by_principle(c.readings)
+        comparison.model_copy(
+            update={"id": f"{comparison.id}/{readings[0].principle}", "readings": tuple(readings)}
+        )
+        for readings in by_principle(comparison.readings)
     ]
 
 
-def _reference(context: Context, ai: Sequence[Comparison]) -> Mapping[str, Preference] | None:
-    """What the judge says by the principles that each comparison was made by."""
+def _reference(context: Context, comparison: Comparison) -> Preference | None:
+    """What the judge says by the principle that the comparison was made by."""
     judge = context.inputs.judge
     if judge is None:
         return None
-    principles = {p.id: p for p in context.constitution.principles}
-    return {
-        c.id: judge.prefer_by([principles[c.readings[0].principle]], c.prompt, c.a, c.b) for c in ai
-    }
+    principle = context.principles[comparison.readings[0].principle]
+    return judge.prefer_by([principle], comparison.prompt, comparison.a, comparison.b)
 
 
-def told_apart(comparisons: Sequence[Comparison], context: Context) -> Contrast:
+def told_apart(comparisons: Iterable[Comparison], context: Context) -> Contrast:
     """How many pairs differ in kind, and the warning when few do."""
-    pairs = [
+    pairs = (
         Pair(c.id, c.prompt, c.a, c.b, c.tags, "" if c.readings else "not asked")
         for c in comparisons
-    ]
+    )
     judge = context.inputs.judge
     return contrast(pairs, None if judge is None else judge.judge)
 

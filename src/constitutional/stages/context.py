@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from constitutional.constitution import Constitution
+from constitutional.constitution import Constitution, Principle
 from constitutional.engines.pool import Engines, EngineSpecs
 from constitutional.execution.base import Execution, Work
 from constitutional.execution.here import Here
@@ -85,6 +85,11 @@ class Context:
         if self.inputs.constitution is None:
             raise ValueError("the recipe has no constitution")
         return self.inputs.constitution
+
+    @cached_property
+    def principles(self) -> dict[str, Principle]:
+        """The constitution's principles by their ids."""
+        return {principle.id: principle for principle in self.constitution.principles}
 
     @property
     def helpful_model(self) -> Model:

@@ -121,16 +121,15 @@ def summarise(
     inputs = context.inputs
     seconds = context.run.seconds()
     metrics: dict[str, Any] = {
-        "policies": {name: policy_metrics(list(records)) for name, records in answers.items()},
+        "policies": {name: policy_metrics(records) for name, records in answers.items()},
         "seconds": {**seconds, "total": sum(seconds.values())},
     }
     if inputs.constitution is not None:
         metrics["constitution"] = inputs.constitution.fingerprint
     if chains is not None:
-        all_chains = list(chains)
-        metrics["revisions"] = flag_counts(all_chains)
+        metrics["revisions"] = flag_counts(chains)
         if inputs.judge is not None:
-            metrics["revision_rounds"] = revision_metrics(all_chains, inputs.judge)
+            metrics["revision_rounds"] = revision_metrics(chains, inputs.judge)
     if inputs.judge is not None and answers:
         tables = elo(answers, inputs.judge, zero=zero_of(answers), seed=context.recipe.seed)
         metrics["elo"] = {goal: table.ratings for goal, table in tables.items()}

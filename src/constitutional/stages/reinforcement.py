@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ from constitutional.jobs import PolicyTraining, PreferencePretraining, Preferenc
 from constitutional.preference.halves import halves as in_halves
 from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
 from constitutional.rl.settings import DPOConfig, GRPOConfig, PPOConfig, RLOOConfig
-from constitutional.runs import fingerprint_of
+from constitutional.runs import Chosen, fingerprint_of
 from constitutional.runs.records import Comparison
 from constitutional.stages.arms import Arm, settings
 from constitutional.stages.comparisons import Comparisons
@@ -31,9 +33,9 @@ class PreferenceModels(NamedTuple):
 class Shares(NamedTuple):
     """Comparisons to train on, those for the model that watches, and those to judge both on."""
 
-    train: list[Comparison]
-    watch: list[Comparison]
-    held_out: list[Comparison]
+    train: Sequence[Comparison]
+    watch: Sequence[Comparison]
+    held_out: Sequence[Comparison]
 
 
 def train_preference_models(
@@ -101,8 +103,8 @@ def _train(
     def make(work: Path) -> None:
         job = PreferenceTraining(
             model=begin.model,
-            comparisons=tuple(train),
-            held_out=tuple(held_out),
+            comparisons=train,
+            held_out=held_out,
             style=context.inputs.pretrained_model.style,
             config=config,
             work=work,
@@ -123,14 +125,14 @@ def _train(
 
 def share_out(comparisons: Comparisons, held_out: float, *, halves: bool) -> Shares:
     """The labelled comparisons by a hash of their ids; with ``halves`` what is left is halved."""
-    train: list[Comparison] = []
-    judge: list[Comparison] = []
-    for comparison in (*comparisons.harmlessness, *comparisons.helpfulness):
+    numbers: dict[bool, array[int]] = {False: array("Q"), True: array("Q")}
+    for number, comparison in enumerate(chain.from_iterable(comparisons)):
         if comparison.prob_a is not None:
             digest = hashlib.sha256(f"held out:{comparison.id}".encode()).digest()
-            (judge if int.from_bytes(digest[:8]) / 2**64 < held_out else train).append(comparison)
+            numbers[int.from_bytes(digest[:8]) / 2**64 < held_out].append(number)
+    train, judge = (Chosen(comparisons, numbers[judges]) for judges in (False, True))
     if not halves:
-        return Shares(train, [], judge)
+        return Shares(train, (), judge)
     first, second = in_halves(train)
     return Shares(first, second, judge)
 
@@ -157,7 +159,7 @@ def train_policy(
         "preference_model": context.run.fingerprint(f"preference_model_{arm.name}"),
         "held_out": "" if models.held_out is None else context.run.fingerprint(watched),
         "comparisons": fingerprint_of(share),
-        "prompts": fingerprint_of([*data.red_team, *data.helpful]),
+        "prompts": fingerprint_of(chain(data.red_team, data.helpful)),
         "seed": str(context.recipe.seed),
     }
     return context.run.stage_artifact(arm.name, inputs=made_from, make=make)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from constitutional.constitution import Constitution
@@ -14,6 +15,7 @@ from constitutional.evaluation.behaviour import flag_counts
 from constitutional.jobs import Finetuning
 from constitutional.runs import Records, fingerprint_of
 from constitutional.runs.records import Chain, Reply
+from constitutional.spool import Spooled
 from constitutional.stages.context import Context
 from constitutional.stages.training import train
 from constitutional.supervised.critique_revision import CritiqueRevision
@@ -93,16 +95,16 @@ def finetune_on_revisions(
     """The pretrained model is finetuned on the revisions: SL-CAI."""
 
     def make(work: Path) -> None:
-        examples = list(
-            training_examples(chains, replies, revisions=context.recipe.finetune.revisions)
-        )
-        if not examples:
+        revisions = context.recipe.finetune.revisions
+        examples = partial(training_examples, chains, replies, revisions=revisions)
+        conversations = Spooled(example.conversation for example in examples())
+        if not len(conversations):
             raise InputError(
                 f"every text was left out of training for its form ({_faults(chains)}); "
                 "if most are cut off, raise supervised.max_new_tokens"
             )
-        _finetune(context, [e.conversation for e in examples], work, "Finetuning SL-CAI")
-        export_messages(examples, work / "result" / "training_data.jsonl")
+        _finetune(context, conversations, work, "Finetuning SL-CAI")
+        export_messages(examples(), work / "result" / "training_data.jsonl")
 
     made_from = {
         **_training(context),
@@ -141,7 +143,7 @@ def _finetune(
     job = Finetuning(
         title=title,
         model=pretrained.path,
-        conversations=tuple(conversations),
+        conversations=conversations,
         style=pretrained.style,
         config=context.recipe.finetune,
         work=work,
@@ -163,6 +165,6 @@ def _chains(context: Context) -> Chains:
 
 
 def _faults(chains: Records[Chain]) -> str:
-    counts = flag_counts(list(chains))
+    counts = flag_counts(chains)
     faults = {k: n for k, n in counts.items() if k not in ("revisions", "unchanged", "left_out")}
     return ", ".join(f"{n} {flag}" for flag, n in faults.items()) or "no chain has a round"

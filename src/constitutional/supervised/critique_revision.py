@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from constitutional.constitution import Constitution, Principle
 from constitutional.dialogue import Conversation, PromptRecord, prompt_for
 from constitutional.dialogue.conversation import Role
-from constitutional.engines.base import Engine
+from constitutional.engines.base import Engine, remembering
 from constitutional.engines.draw import draw
 from constitutional.errors import InputError
 from constitutional.runs.records import Chain, Reply, Round, Sample
@@ -67,6 +67,10 @@ class CritiqueRevision:
 
     def chains(self, prompts: Sequence[PromptRecord]) -> list[Chain]:
         """One chain for each prompt, in order."""
+        with remembering(self._engine, self._critic):
+            return self._chains(prompts)
+
+    def _chains(self, prompts: Sequence[PromptRecord]) -> list[Chain]:
         responses = self._write([(p.id, p.conversation) for p in prompts], "assistant", "response")
         growing = [
             _Growing(prompt, response, [], response.text)

@@ -14,13 +14,14 @@ from constitutional.dialogue.forms import Form, LeftOut
 from constitutional.dialogue.prompt_files import read_rows
 from constitutional.dialogue.prompt_rows import DEMONSTRATION, MalformedRow, demonstration_in
 from constitutional.errors import PromptFileError
+from constitutional.spool import Spooled
 
 
 @dataclass
 class DemonstrationSet:
     """Demonstrations of a file, in order, and how many of its rows were left out, by reason."""
 
-    conversations: list[Conversation] = field(default_factory=list)
+    conversations: Spooled[Conversation] = field(default_factory=Spooled)
     left_out: Counter[str] = field(default_factory=Counter)
 
 
@@ -40,6 +41,6 @@ def read_demonstrations(spec: str | Path, *, form: Form | None = None) -> Demons
             found.left_out[row_left_out.reason] += 1
         except MalformedRow as error:
             raise PromptFileError(str(error), path=spec, line=row.line) from None
-    if not found.conversations:
+    if not len(found.conversations):
         raise PromptFileError(f"no demonstration found: expected {DEMONSTRATION}", path=spec)
     return found

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
@@ -33,10 +34,12 @@ from constitutional.dialogue.tokens import TokenizedExample, encode_example
 from constitutional.engines.base import Style
 from constitutional.engines.loading import eos_ids, load_parts, without_bars
 from constitutional.errors import InputError
+from constitutional.packing import Batching, Rows
 from constitutional.runs.progress import Progress
 from constitutional.supervised.settings import FinetuneConfig
 from constitutional.training import (
     IGNORED,
+    OwnLoss,
     Steps,
     loading_device,
     losses,
@@ -87,19 +90,34 @@ class Examples(Dataset[dict[str, Any]]):
 
 
 @dataclass(frozen=True)
-class PadRight:
-    """Collates examples into (batch, longest) tensors, padded on the right.
+class ExampleBatches:
+    """Collates n examples: n rows, and "labels" (n, longest), ``IGNORED`` where none is learned."""
 
-    The attention mask follows from the lengths, so the pad token may equal the end token.
-    """
+    batching: Batching
 
-    pad_id: int
-
-    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """The batch as the model takes it."""
-        ids, mask = pad_right([example["input_ids"] for example in examples], self.pad_id)
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The batch."""
         labels, _ = pad_right([example["labels"] for example in examples], IGNORED)
-        return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+        return {
+            "rows": self.batching.rows([example["input_ids"] for example in examples]),
+            "labels": labels,
+        }
+
+
+class TargetTrainer(OwnLoss):
+    """The Trainer with the loss of target tokens, for which alone logits are computed."""
+
+    def each(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """The cross-entropy of each target token, (targets,)."""
+        return target_losses(model, inputs["rows"], inputs["labels"])
+
+
+def target_losses(model: Any, rows: Rows, labels: torch.Tensor) -> torch.Tensor:
+    """The cross-entropy of each token that ``labels`` (n, longest) do not leave out, (targets,)."""
+    targets = labels[:, 1:]
+    learned = targets != IGNORED
+    logits = rows.logits(model, rows.places[:, :-1][learned])
+    return cross_entropy(logits.float(), targets[learned], reduction="none")
 
 
 def finetune(
@@ -152,18 +170,22 @@ def finetune(
     saved = _Saved(model, lora, tokenizer)
     snapshots = work / "snapshots"
     every = config.snapshot_steps
-    trainer = train(
-        ready(network),
-        Examples(kept),
-        PadRight(_pad_id(tokenizer)),
-        settings=config,
-        work=work,
-        seed=seed,
-        task=partial(progress.task, title),
-        device=device,
-        steps=steps,
-        callbacks=[Snapshots(snapshots, every, saved)] if every else (),
-    )
+    batching = Batching.of(network)
+    network = ready(network)
+    with batching.attention(network):
+        trainer = train(
+            network,
+            Examples(kept),
+            ExampleBatches(batching),
+            settings=config,
+            work=work,
+            seed=seed,
+            task=partial(progress.task, title),
+            device=device,
+            kind=TargetTrainer,
+            steps=steps,
+            callbacks=[Snapshots(snapshots, every, saved)] if every else (),
+        )
     report = FinetuneReport(
         examples=len(kept),
         too_long=len(cut),
@@ -208,14 +230,6 @@ def _stop_at(network: Any, tokenizer: Any, end: int) -> None:
     known = eos_ids(network, tokenizer)
     if end not in known:
         network.generation_config.eos_token_id = [*known, end]
-
-
-def _pad_id(tokenizer: Any) -> int:
-    """Any id will do, since padding is masked by position."""
-    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if token is not None:
-            return int(token)
-    return 0
 
 
 @dataclass(frozen=True)

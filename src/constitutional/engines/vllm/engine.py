@@ -15,7 +15,7 @@ from typing import Any
 
 from constitutional.engines.asking import (
     check_request,
-    choice_ids,
+    choices_ids,
     chosen_style,
     encode,
     ends_of_answers,
@@ -122,9 +122,9 @@ class VllmEngine:
         too long.
         """
         asked = self._prefaced(prompts)
-        after = [choice_ids(self._tokenizer, prompt, choices) for prompt in asked]
-        longest = max((len(ids) for row in after for ids in row), default=0)
-        before = self._encode(asked, longest)
+        # the last token of a choice is asked for and not read
+        before = self._encode(asked, 1)
+        after = choices_ids(self._tokenizer, asked, before, choices)
         return walk_tokens(
             [tuple(ids) for ids in before],
             [[tuple(ids) for ids in row] for row in after],
