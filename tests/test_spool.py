@@ -129,3 +129,10 @@ def test_comparisons_that_were_read_are_not_held(tmp_path: Path) -> None:
     human = DataReader(0, tmp_path).human(source, "helpfulness")
     assert in_memory(Comparison) == before
     assert [c.prompt.last.text for c in human.comparisons] == [f"Why {n}?" for n in range(9)]
+
+
+def test_equal_are_those_that_hold_the_same() -> None:
+    assert Spooled([1, 2]) == Spooled([1, 2])
+    assert Spooled([1, 2]) != Spooled([1, 3])
+    assert Spooled([1]) != Spooled([1, 2])
+    assert Spooled([1]) != [1]

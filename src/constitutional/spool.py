@@ -66,6 +66,13 @@ class Spooled(Sequence[T], Generic[T]):
         number = range(self._count)[index]  # IndexError and negative indices as every sequence
         return next(self._between(number, number + 1))
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Spooled):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (tuple(self),))  # sent to another process, which spools it anew
 
