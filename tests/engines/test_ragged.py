@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -139,6 +139,43 @@ def test_rows_that_wait_take_the_places_of_those_that_have_ended(
     with layouts(model) as beside:
         assert sampled(RaggedRows(forward, [], 4, 50, Shelf()), texts, 4) == expected
     assert sum(layout.longest == 1 for layout in beside) < 0.9 * len(apart)
+
+
+class Even:
+    """Rows of a model to which four tokens are always equally likely: the draws decide alone."""
+
+    grows = True
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def read(self, prompts: Sequence[Ids]) -> torch.Tensor:
+        self.count += len(prompts)
+        return torch.zeros(len(prompts), 4)
+
+    def advance(self, tokens: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(self.count, 4)
+
+    def keep(self, rows: Sequence[int]) -> list[int]:
+        self.count = len(rows)
+        return list(rows)
+
+    def continued(self, owners: Sequence[int], texts: Sequence[Ids]) -> list[torch.Tensor]:
+        raise AssertionError("nobody chooses here")
+
+
+def test_a_text_of_full_length_may_stay_while_others_go_on() -> None:
+    """Prompt 8 is full when three others are at their fourth token and five at their second."""
+    lengths = [2, 2, 2, 4, 4, 4, 4, 4, 6, 6, 6, 6, 6, 6, 6, 6, 6]
+    draws = torch.full((len(lengths), 6), 0.6, dtype=torch.float64)
+    for number, length in enumerate(lengths):
+        if length < 6:
+            draws[number, length - 1] = 0.1  # token 0, which ends a text
+    params = SamplingParams(6, logprobs=True)
+    written = decode(Even(), [[1]] * len(lengths), draws, params, Ending(None, [0], ()), 9)
+    assert [len(row.tokens) for row in written] == lengths
+    assert [row.tokens[-1] for row in written] == [0] * 8 + [2] * 9
+    assert all(len(row.logprobs) == len(row.tokens) for row in written)
 
 
 def test_a_remembering_engine_reads_on_where_it_was(model: Any, tokenizer: Any) -> None:

@@ -130,8 +130,10 @@ class _Writing:
 
     def __init__(self, prompts: Sequence[Ids], draws: Tensor, params: SamplingParams):
         self._draws, self._params = draws, params
-        self._tokens = torch.zeros(draws.shape, dtype=torch.long, device=draws.device)
-        self._logprobs = torch.zeros(draws.shape, device=draws.device) if params.logprobs else None
+        # a column more, for rows that are full and still in the batch
+        shape = (len(prompts), params.max_new_tokens + 1)
+        self._tokens = torch.zeros(shape, dtype=torch.long, device=draws.device)
+        self._logprobs = torch.zeros(shape, device=draws.device) if params.logprobs else None
         self._lengths = [0] * len(prompts)
         self._ended: set[int] = set()
         self.batch: list[int] = []
@@ -149,7 +151,8 @@ class _Writing:
     def draw(self, logits: Tensor) -> Tensor:
         """The next token of each row, int64 (rows,)."""
         steps = torch.tensor([self._lengths[p] for p in self.batch], device=self._at.device)
-        tokens = next_tokens(logits, self._params.temperature, self._draws[self._at, steps])
+        draws = self._draws[self._at, steps.clamp(max=self._draws.shape[1] - 1)]
+        tokens = next_tokens(logits, self._params.temperature, draws)
         self._tokens[self._at, steps] = tokens
         if self._logprobs is not None:
             # greedy: of the undivided distribution
