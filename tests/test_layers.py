@@ -47,6 +47,7 @@ LAYERS = {
     "engines.ragged": "torch",
     "engines.ragged_cache": "torch",
     "engines.rows": "torch",
+    "engines.sharing": "torch",
     "engines.shelf": "torch",
     "engines.sampler": "torch",
     "adapters": "torch",

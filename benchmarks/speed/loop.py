@@ -7,10 +7,8 @@ Both are timed as programs, from their start to their end, imports and all. The 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 from benchmarks.speed.demo import METRICS, recipe_file, records, run_demo
 from benchmarks.speed.measuring import Clock, Measured, Side
@@ -24,7 +22,7 @@ def ours(options: Options) -> Side:
     """``cai demo``."""
 
     def round_(number: int) -> Measured:
-        out, clock = _out(options, "ours"), Clock()
+        out, clock = options.emptied("loop/ours"), Clock()
         with clock():
             run_demo(out, options)
         seconds = json.loads((out / METRICS).read_text())["seconds"]
@@ -39,7 +37,7 @@ def peer(options: Options) -> Side:
     command = [sys.executable, "-m", "benchmarks.speed.plain_loop"]
 
     def round_(number: int) -> Measured:
-        out, clock = _out(options, "peer"), Clock()
+        out, clock = options.emptied("loop/peer"), Clock()
         threads, file = str(options.threads), str(recipe_file(options))
         with clock():
             subprocess.run([*command, str(out), threads, file], check=True, stdout=sys.stderr)
@@ -47,11 +45,3 @@ def peer(options: Options) -> Side:
         return Measured(clock.seconds, 1, found["quality"], parts=found["seconds"])
 
     return Side(round_)
-
-
-def _out(options: Options, side: str) -> Path:
-    """An empty folder."""
-    out = options.folder / "loop" / side
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +26,13 @@ class Options:
     def folder(self) -> Path:
         """Where the sides leave their files."""
         return Path(self.work)
+
+    def emptied(self, name: str) -> Path:
+        """A folder of that name in :attr:`folder`, with nothing in it."""
+        out = self.folder / name
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        return out
 
     def sized(self, whole: int, small: int) -> int:
         """``whole``, or ``small`` in a small run."""

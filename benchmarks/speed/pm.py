@@ -6,7 +6,6 @@ as it knows no others. Timed as finetuning is.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from benchmarks.speed import material, trl_trainings
@@ -43,11 +42,11 @@ def ours(options: Options) -> Side:
             )
         return clock.seconds
 
-    trained(train[: config.batch_size], _out(options, "ours"), 0)
+    trained(train[: config.batch_size], options.emptied("pm/ours"), 0)
     floor = _floor(begun, train, config)
 
     def round_(number: int) -> Measured:
-        out = _out(options, "ours")
+        out = options.emptied("pm/ours")
         seconds = trained(train, out, number)
         quality = _quality(PreferenceModel.load(out / "result", device=options.device), held_out)
         return Measured(seconds, len(train), quality, floor=floor)
@@ -59,10 +58,10 @@ def peer(options: Options) -> Side:
     """TRL's RewardTrainer, whose own seed stays."""
     begun, (train, held_out), config = _begun(options, "peer"), _comparisons(options), _config()
     first = train[: config.batch_size]
-    trl_trainings.train_preference_model(begun, first, config, _out(options, "peer"), Clock())
+    trl_trainings.train_preference_model(begun, first, config, options.emptied("pm/peer"), Clock())
 
     def round_(number: int) -> Measured:
-        out, clock = _out(options, "peer"), Clock()
+        out, clock = options.emptied("pm/peer"), Clock()
         trl_trainings.train_preference_model(begun, train, config, out, clock)
         return Measured(
             clock.seconds, len(train), _quality(scorer(begun, out / "result"), held_out)
@@ -101,13 +100,6 @@ def _comparisons(options: Options) -> tuple[list[Comparison], list[Comparison]]:
         for given in (shares.train, shares.held_out)
     )
     return train[: options.sized(len(train), 64)], held_out
-
-
-def _out(options: Options, side: str) -> Path:
-    """An empty folder."""
-    out = options.folder / "pm" / side
-    shutil.rmtree(out, ignore_errors=True)
-    return out
 
 
 def _quality(model: PreferenceModel, held_out: list[Comparison]) -> dict[str, float]:

@@ -9,7 +9,6 @@ reading the models to the saved policy; the peer from ``train()`` on.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ def ours(options: Options) -> Side:
     begun, prompts = Begun.of(options, "ours"), _prompts()
 
     def trained(config: PPOConfig, seed: int) -> tuple[Path, float]:
-        out, clock = _out(options, "ours"), Clock()
+        out, clock = options.emptied("ppo/ours"), Clock()
         job = PolicyTraining(
             model=str(begun.policy),
             style="transcript",
@@ -83,7 +82,7 @@ def peer(options: Options) -> Side:
     begun, prompts = Begun.of(options, "peer"), _prompts()
 
     def trained(config: PPOConfig, seed: int) -> tuple[Path, float]:
-        out, clock = _out(options, "peer"), Clock()
+        out, clock = options.emptied("ppo/peer"), Clock()
         trl_ppo.train_policy(
             begun.policy, begun.preference_model, prompts, config, seed, out, clock
         )
@@ -150,13 +149,6 @@ def _prompts() -> Prompts:
     return Prompts(
         material.prompts("rl_red_team", "red_team"), material.prompts("rl_helpful", "helpful")
     )
-
-
-def _out(options: Options, side: str) -> Path:
-    """An empty folder."""
-    out = options.folder / "ppo" / side
-    shutil.rmtree(out, ignore_errors=True)
-    return out
 
 
 def _floor(policy: Path, result: Path, prompts: Prompts, config: PPOConfig, seed: int) -> Floor:

@@ -7,7 +7,6 @@ timed whole, from texts to saved weights; the peer from ``train()`` on, its data
 from __future__ import annotations
 
 import random
-import shutil
 from pathlib import Path
 
 import torch
@@ -47,11 +46,11 @@ def ours(options: Options) -> Side:
             )
         return clock.seconds
 
-    trained(train[: config.batch_size], _out(options, "ours"), 0)
+    trained(train[: config.batch_size], options.emptied("sft/ours"), 0)
     floor = _floor(model, train, config, options)
 
     def round_(number: int) -> Measured:
-        out = _out(options, "ours")
+        out = options.emptied("sft/ours")
         seconds = trained(train, out, number)
         return Measured(seconds, len(train), _quality(out, held_out, options), floor=floor)
 
@@ -64,10 +63,10 @@ def peer(options: Options) -> Side:
     train, held_out = _examples(options)
     config = _config()
     first = train[: config.batch_size]
-    trl_trainings.finetune(model, first, config, _out(options, "peer"), Clock())
+    trl_trainings.finetune(model, first, config, options.emptied("sft/peer"), Clock())
 
     def round_(number: int) -> Measured:
-        out, clock = _out(options, "peer"), Clock()
+        out, clock = options.emptied("sft/peer"), Clock()
         trl_trainings.finetune(model, train, config, out, clock)
         return Measured(clock.seconds, len(train), _quality(out, held_out, options))
 
@@ -85,13 +84,6 @@ def _examples(options: Options) -> tuple[list[Conversation], list[Conversation]]
     random.Random(0).shuffle(found)
     aside = options.sized(HELD_OUT, 16)
     return found[aside:][: options.sized(3000, 64)], found[:aside]
-
-
-def _out(options: Options, side: str) -> Path:
-    """An empty folder."""
-    out = options.folder / "sft" / side
-    shutil.rmtree(out, ignore_errors=True)
-    return out
 
 
 @torch.inference_mode()

@@ -259,13 +259,18 @@ TOKENIZERS: dict[str | None, PreTrainedTokenizerFast] = {
 }
 
 
-def test_a_tokenizer_that_puts_a_blank_before_every_text_learns_no_second_one() -> None:
+def blank_before() -> PreTrainedTokenizerFast:
+    """It puts a blank before every text, as Llama 2 does."""
     pieces = ["▁", "▁q", "▁yes", "▁Human", "▁Assistant", "Human", "Assistant", ":", "\n", "yes"]
     scores = [(piece, -1.0) for piece in ["<unk>", "</s>", *pieces]]
     inner = Tokenizer(models.Unigram(scores, unk_id=0))
-    blanks = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]  # as Llama 2 has it
+    blanks = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
     inner.normalizer = normalizers.Sequence(blanks)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>")
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>")
+
+
+def test_a_tokenizer_that_puts_a_blank_before_every_text_learns_no_second_one() -> None:
+    tokenizer = blank_before()
     alone = tokenizer.encode(" yes", add_special_tokens=False)
     assert tokenizer.convert_ids_to_tokens(alone) == ["▁", "▁yes"]
     example = encode_example(tokenizer, Conversation.of("q", "yes"), "transcript", 100)
@@ -294,9 +299,8 @@ def test_continuations_behind_like_ends_are_those_of_each_prompt(
     prompts: list[Prompt] = [
         TextPrompt(f"\n\nHuman: {text} a few more words{end}") for text in sane
     ]
-    for name in (None, "chatml"):
-        tokenizer = TOKENIZERS[name]
-        choices = [" (A)", " (B)", "yes", " longer text"]
+    choices = [" (A)", " (B)", "yes", " longer text"]
+    for tokenizer in (TOKENIZERS[None], TOKENIZERS["chatml"], blank_before()):
         behind = Continuations(tokenizer, choices)
         for prompt, ids in zip(prompts, prompts_ids(tokenizer, prompts), strict=True):
             assert ids == prompt_ids(tokenizer, prompt)

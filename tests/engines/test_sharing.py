@@ -9,10 +9,10 @@ from constitutional.engines.sharing import (
     ROOT_PROMPTS,
     ROOT_TOKENS,
     Ids,
-    common_length,
     groups,
     spans,
 )
+from constitutional.packing.rows import common_length
 
 rows_of_few_tokens = st.lists(
     st.lists(st.integers(0, 2), min_size=1, max_size=40), min_size=1, max_size=20

@@ -46,24 +46,26 @@ class RowCache:
 
     def write(self, layer: int, rows: Tensor, columns: Tensor, key: Tensor, value: Tensor) -> None:
         """Put states (tokens, heads, size) at ``rows`` and ``columns`` (tokens,)."""
-        if layer not in self.layers:
-            sizes = (key.shape[1:], value.shape[1:])
-            self.layers[layer] = States(
-                *(key.new_zeros((self.rows, self.room, *size)) for size in sizes)
-            )
         flat = rows * self.room + columns
-        for states, new in zip(self.layers[layer], (key, value), strict=True):
-            states.flatten(0, 1).index_copy_(0, flat, new)
+        for mine, new in zip(self._states(layer, key, value), (key, value), strict=True):
+            mine.flatten(0, 1).index_copy_(0, flat, new)
 
     def copy(self, other: RowCache, sources: Tensor, targets: Tensor, length: int) -> None:
         """Put the first ``length`` states of ``other``'s rows ``sources`` in rows ``targets``."""
         for layer, theirs in other.layers.items():
-            if layer not in self.layers:
-                self.layers[layer] = States(
-                    *(x.new_zeros((self.rows, self.room, *x.shape[2:])) for x in theirs)
-                )
-            for mine, states in zip(self.layers[layer], theirs, strict=True):
+            for mine, states in zip(self._states(layer, *theirs), theirs, strict=True):
                 mine[targets, :length] = states[sources, :length]
+
+    def _states(self, layer: int, key: Tensor, value: Tensor) -> States:
+        """Those of a layer; all zeros, with the heads and size of these, where it has none yet.
+
+        Zeros, for what is hidden counts for nothing only if it is a number.
+        """
+        if layer not in self.layers:
+            self.layers[layer] = States(
+                *(x.new_zeros((self.rows, self.room, *x.shape[-2:])) for x in (key, value))
+            )
+        return self.layers[layer]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from constitutional.packing.rows import common_length
+
 Ids = list[int]
 
 #: A root has at least so many tokens and is shared by so many prompts: attending to it apart costs
@@ -46,14 +48,6 @@ class Span:
     start: int
     end: int
     after: int | None
-
-
-def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens both begin with."""
-    limit = min(len(first), len(second))
-    if first[:limit] == second[:limit]:
-        return limit
-    return next(place for place in range(limit) if first[place] != second[place])
 
 
 def groups(prompts: Sequence[Ids]) -> list[Group]:

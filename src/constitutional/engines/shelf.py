@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 
 from constitutional.engines.ragged_cache import RowCache
-from constitutional.engines.sharing import ROOT_TOKENS, common_length
+from constitutional.engines.sharing import ROOT_TOKENS
+from constitutional.packing.rows import common_length
 
 #: Copying a shorter beginning gains nothing.
 WORTH_COPYING = 4

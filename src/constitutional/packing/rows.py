@@ -20,7 +20,7 @@ SHORT = 64
 
 @dataclass(frozen=True)
 class PackedRows:
-    """R rows of tokens as one of T; a beginning that neighbours share is in it once.
+    """R rows of tokens as one of T; a beginning that several share is in it once.
 
     Between the layers' matrices the tokens lie packed. For attention they are put into rows again,
     padded to the longest, L, where causality alone hides the padding.
@@ -119,7 +119,7 @@ def pack_rows(rows: Sequence[Sequence[int]]) -> PackedRows:
     # in the order of their tokens each row shares the most with the row before it
     for number in sorted(range(len(rows)), key=lambda at: tuple(rows[at])):
         row = rows[number]
-        shared, start = _common(before, row), len(ids)
+        shared, start = common_length(before, row), len(ids)
         ids += row[shared:]
         positions += range(shared, len(row))
         owners += range(number * longest + shared, number * longest + len(row))
@@ -135,12 +135,12 @@ def pack_rows(rows: Sequence[Sequence[int]]) -> PackedRows:
     )
 
 
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
     """How many tokens both begin with."""
-    for place, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b:
-            return place
-    return min(len(first), len(second))
+    limit = min(len(first), len(second))
+    if first[:limit] == second[:limit]:  # in C, and so it mostly is
+        return limit
+    return next((place for place in range(limit) if first[place] != second[place]), limit)
 
 
 def _window(length: int, window: int | None, device: torch.device) -> Tensor | None:

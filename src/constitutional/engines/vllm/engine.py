@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from constitutional.engines.asking import (
+    check_fits,
     check_request,
     choices_ids,
     chosen_style,
@@ -122,9 +123,10 @@ class VllmEngine:
         too long.
         """
         asked = self._prefaced(prompts)
-        # the last token of a choice is asked for and not read
-        before = self._encode(asked, 1)
+        before = self._encode(asked, 0)
         after = choices_ids(self._tokenizer, asked, before, choices)
+        longest = max((len(ids) for row in after for ids in row), default=0)
+        check_fits(before, room=longest, limit=self._limit, who=self.name)
         return walk_tokens(
             [tuple(ids) for ids in before],
             [[tuple(ids) for ids in row] for row in after],
@@ -149,15 +151,14 @@ class VllmEngine:
         return [with_system(prompt, self.settings.system) for prompt in prompts]
 
     def _encode(self, prompts: Sequence[Prompt], room: int) -> list[list[int]]:
+        return encode(self._tokenizer, prompts, room=room, limit=self._limit, who=self.name)
+
+    @property
+    def _limit(self) -> int:
         if self._llm is None:
             raise EngineError(f"{self.name} is closed")
-        return encode(
-            self._tokenizer,
-            prompts,
-            room=room,
-            limit=self._llm.model_config.max_model_len,
-            who=self.name,
-        )
+        limit: int = self._llm.model_config.max_model_len
+        return limit
 
     def _generate(self, ids: Sequence[list[int]], arguments: Sequence[dict[str, Any]]) -> list[Any]:
         """vLLM's output for each prompt, in order."""
