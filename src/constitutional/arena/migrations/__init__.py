@@ -1,0 +1,1 @@
+"""The history of the votes database's form, for Alembic."""
