@@ -18,6 +18,7 @@ if typing.TYPE_CHECKING:
     from constitutional.dialogue.conversation import Conversation, Turn
     from constitutional.engines import Engine, SamplingParams, ScriptedEngine, load_engine
     from constitutional.errors import ConstitutionalError
+    from constitutional.reading import Run
     from constitutional.supervised import CritiqueRevisionConfig, critique_and_revise
 
 #: The module of each public name.
@@ -28,6 +29,7 @@ _HOMES = {
     "CritiqueRevisionConfig": "supervised",
     "Engine": "engines",
     "Principle": "constitution",
+    "Run": "reading",
     "SamplingParams": "engines",
     "ScriptedEngine": "engines",
     "Turn": "dialogue.conversation",
@@ -45,6 +47,7 @@ __all__ = [
     "CritiqueRevisionConfig",
     "Engine",
     "Principle",
+    "Run",
     "SamplingParams",
     "ScriptedEngine",
     "Turn",

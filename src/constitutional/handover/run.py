@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +118,7 @@ def read_hand_over(folder: Path, *, arm: str | None, base: Path | None) -> HandO
     if recipe.rl is None:
         raise InputError(f"{folder} is a run without an RL stage, which has nothing to hand over")
     chosen = _arm(recipe.rl, arm)
-    base = base or _base_of(manifest)
+    base = base or manifest.recipe_folder
     data = _data(folder, recipe, manifest, base)
     policy = _policy(folder, recipe, chosen, base)
     preference_model = _result(folder, f"preference_model_{chosen}")
@@ -162,13 +161,6 @@ def _arm(rl: Reinforcement, name: str | None) -> ArmName:
         if arm == name:
             return arm
     raise InputError(f"the run has no arm {name!r}: {nearest(name, rl.arms)}")
-
-
-def _base_of(manifest: Manifest) -> Path:
-    """The folder of the recipe in ``cai run RECIPE``; the demo's paths need none."""
-    words = shlex.split(manifest.command)
-    recipe = Path(words[2]) if words[1:2] == ["run"] and len(words) > 2 else Path()
-    return recipe.parent
 
 
 def _data(folder: Path, recipe: Recipe, manifest: Manifest, base: Path) -> RLInputs:

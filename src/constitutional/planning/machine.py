@@ -27,6 +27,7 @@ ENABLES: Mapping[str, str] = {
     "quant": "models in 4 bits, to answer with and as the base of adapters",
     "data": "prompts from Hugging Face data sets and Parquet files",
     "openai": "models behind an OpenAI-compatible server",
+    "notebook": "the records of a run as data frames",
     "serve": "the preference model as a reward service for OpenRLHF and verl",
     "ray": "data stages and trainings on a Ray cluster",
     "trl": "DPO, RLOO and GRPO in place of PPO",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -46,6 +47,16 @@ class Manifest(BaseModel):
     seed: int | None = None
     inputs: dict[str, str] = {}
     resumed: tuple[Session, ...] = ()
+
+    @property
+    def recipe_folder(self) -> Path:
+        """Where the recipe's paths start, as seen from where the command was given.
+
+        It is the folder of the recipe in ``cai run RECIPE``; the demo's paths need none.
+        """
+        words = shlex.split(self.command)
+        recipe = Path(words[2]) if words[1:2] == ["run"] and len(words) > 2 else Path()
+        return recipe.parent
 
 
 def refuse_strangers(folder: Path) -> None:
