@@ -27,10 +27,11 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Agreement:
-    """``alpha`` with n prompts; ``same`` is the share of two raters' votes on a pair that are equal.
+    """``alpha``, whose n counts prompts, and the share of two raters' votes on a pair that are the
+    ``same``, whose n counts pairs of answers; a pair with many raters counts no more than another.
 
-    None where it is not known: no pair has two votes, or all votes are the same value, which leaves
-    alpha without a scale. ``same`` has n pairs of answers; raters' pairs on one of them are averaged.
+    None where it is not known: no pair has two votes, or all votes have one value, which leaves
+    alpha without a scale.
     """
 
     alpha: Estimate | None
@@ -78,7 +79,7 @@ def rater_reports(votes: Sequence[CastVote], skips: Sequence[Skip]) -> list[Rate
 def alpha(units: Sequence[Sequence[float]]) -> float | None:
     """Krippendorff's alpha for interval data; each unit holds the values that it was given.
 
-    Units of one value say nothing and are left out. None where nothing is left, or no value differs.
+    Units of one value say nothing and are left out. None where nothing is left or nothing differs.
     """
     found = _sums([unit for unit in units if len(unit) > 1])
     return _alpha_of(found.sum(axis=0)) if len(found) else None

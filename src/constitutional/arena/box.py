@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from constitutional.arena.database import Database
@@ -20,7 +19,6 @@ from constitutional.arena.votes import (
     take_back,
     version,
 )
-
 
 #: After a count of the votes it rests so many times as long as that took.
 _REST = 9

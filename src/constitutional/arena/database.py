@@ -8,28 +8,29 @@ PostgreSQL does so by default.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from constitutional.errors import InputError, MissingExtraError
+import alembic.command
+import alembic.util
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
-try:
-    import alembic.command
-    import alembic.util
-    from alembic.config import Config
-    from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
-    from sqlalchemy.dialects import postgresql, sqlite
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
-except ImportError as error:
-    raise MissingExtraError(error.name or "sqlalchemy", "web", "a votes database") from error
+from constitutional.arena.schema import Base
+from constitutional.errors import InputError, MissingExtraError
 
 #: How long a writer waits for another process that writes to the same SQLite file, in seconds.
 _PATIENCE = 30
+_POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 #: Connections at once: more requests wait for one of these.
 _CONNECTIONS = 10
+#: Rows that are sent in one statement.
+_ROWS_AT_ONCE = 500
 #: Any fixed number, so that two processes that open a PostgreSQL database migrate it in turn.
 _MIGRATION_LOCK = 221208073
 
@@ -75,14 +76,23 @@ class Database:
         with self._turn, self._engine.execution_options(writes=True).begin() as connection:
             yield connection
 
-    def insert_new(self, connection: Connection, table: Any, rows: Any) -> int:
-        """Add ``rows`` (one or a list) that break no key; how many were added, where one was given.
+    def insert_new(self, connection: Connection, table: type[Base], row: Mapping[str, Any]) -> bool:
+        """Add a row that breaks no key; whether it was added. What is there stays as it is."""
+        key = inspect(table).primary_key[0]
+        added = connection.execute(self._insert(table).returning(key), row)
+        return added.one_or_none() is not None
 
-        A row whose key is there already is left as it is there.
-        """
-        assert isinstance(table, Table)
+    def insert_missing(
+        self, connection: Connection, table: type[Base], rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Add those of ``rows`` that break no key."""
+        for first in range(0, len(rows), _ROWS_AT_ONCE):
+            connection.execute(self._insert(table), rows[first : first + _ROWS_AT_ONCE])
+
+    def _insert(self, table: type[Base]) -> Any:
+        # two inserts of their own, because the clause is no part of standard SQL
         make = sqlite.insert if self.is_sqlite else postgresql.insert
-        return connection.execute(make(table).on_conflict_do_nothing(), rows).rowcount
+        return make(table).on_conflict_do_nothing()
 
     def close(self) -> None:
         """Give back all connections."""
@@ -104,26 +114,23 @@ def _engine(place: str | Path) -> Engine:
         return _sqlite(Path(place))
     try:
         url = make_url(place)
-        if url.get_backend_name() == "postgres":
-            url = url.set(drivername="postgresql")
-        if url.get_backend_name() == "sqlite":
-            return _sqlite(Path(url.database or ""))
-        if url.get_backend_name() != "postgresql":
-            raise InputError(
-                f"votes are kept in SQLite or PostgreSQL, found {url.get_backend_name()!r}: give a "
-                "file, or postgresql://USER:PASSWORD@HOST/NAME"
-            )
+    except (ArgumentError, ValueError):
+        # without its cause: the address may hold a password
+        raise InputError(
+            "the votes database has to be a file, or postgresql://USER:PASSWORD@HOST/NAME"
+        ) from None
+    if url.drivername not in _POSTGRES:
+        raise InputError(
+            f"votes are kept in SQLite or PostgreSQL, found {url.drivername!r}: give a file, or "
+            "postgresql://USER:PASSWORD@HOST/NAME"
+        )
+    try:
         return create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_size=_CONNECTIONS,
             max_overflow=0,
             pool_pre_ping=True,
         )
-    except (ArgumentError, NoSuchModuleError) as error:
-        # not the text itself, which may hold a password
-        raise InputError(
-            "the votes database has to be a file, or postgresql://USER:PASSWORD@HOST/NAME"
-        ) from error
     except ImportError as error:
         raise MissingExtraError(error.name or "psycopg", "postgres", "PostgreSQL") from error
 

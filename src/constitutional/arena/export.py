@@ -15,14 +15,14 @@ from constitutional.runs.records import Comparison
 
 
 class Exported(NamedTuple):
-    """How many rows were written, and how many were left out because nothing can be said of them."""
+    """How many rows were written, and how many were left out, for nothing can be said of them."""
 
     written: int
     left_out: int
 
 
 def write_votes(path: Path, pairs: Iterable[Pair], votes: Sequence[CastVote]) -> Exported:
-    """One row for each vote, as ``cai eval elo`` reads it; votes on unknown policies are left out."""
+    """One row for each vote, as ``cai eval elo`` reads it; without the policies it is left out."""
     names, left_out = Names(pairs), 0
     with path.open("w", encoding="utf-8") as file:
         for vote in votes:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -25,7 +24,7 @@ from constitutional.inputs.data import DataReader
 from constitutional.reading import Run
 from constitutional.recipe import Recipe
 from constitutional.runs.lines import fingerprint_of
-from constitutional.runs.records import Answer, Comparison
+from constitutional.runs.records import Answer
 from constitutional.runs.seeds import derive_seed
 
 #: Of more prompts than this for a goal, so many are drawn.
@@ -71,10 +70,11 @@ def mark_of(run: Run) -> str:
 def pairs_of_answers(
     runs: Sequence[Run], *, policies: Sequence[str] = (), prompts: int = PROMPTS, seed: int = 0
 ) -> Pool:
-    """All policies against each other on their evaluation prompts; only ``policies`` if any given.
+    """All policies against each other on their evaluation prompts.
 
-    A name is looked up in each run. Of more than ``prompts`` prompts for a goal so many are drawn
-    by ``seed``. Raises InputError where fewer than two policies have answers.
+    Without ``policies`` all but snapshots, whose answers are much like the final ones and would
+    only thin the votes out; a name is looked up in each run. Of more than ``prompts`` prompts for a
+    goal so many are drawn by ``seed``. Raises InputError where there are not two policies.
     """
     met = [policy for run in runs for policy in _policies(run, policies)]
     if len(met) < 2:
@@ -98,8 +98,16 @@ def pairs_of_answers(
             if a.sample.text == b.sample.text:
                 same[goal] += 1
                 continue
-            about = {"goal": goal, "prompt_id": id_, "prompt": a.prompt, "tags": a.tags}
-            pairs.append(Pair.of(one.side(a), other.side(b), **about))
+            pairs.append(
+                Pair.of(
+                    one.side(a),
+                    other.side(b),
+                    goal=goal,
+                    prompt_id=id_,
+                    prompt=a.prompt,
+                    tags=a.tags,
+                )
+            )
     return Pool(tuple(pairs), same, Counter(goals.values()), Counter(asked.values()))
 
 
@@ -129,21 +137,21 @@ def pairs_of_comparisons(run: Run, *, prompts: int = PROMPTS, seed: int = 0) -> 
         if comparison.a == comparison.b:
             same[comparison.goal] += 1
             continue
-        pairs.append(Pair.of(side(comparison.a), side(comparison.b), **_about(comparison)))
+        pairs.append(
+            Pair.of(
+                side(comparison.a),
+                side(comparison.b),
+                goal=comparison.goal,
+                prompt_id=comparison.id,
+                prompt=comparison.prompt,
+                tags=comparison.tags,
+            )
+        )
     return Pool(tuple(pairs), same, Counter(goals.values()), Counter(asked.values()))
 
 
-def _about(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "goal": comparison.goal,
-        "prompt_id": comparison.id,
-        "prompt": comparison.prompt,
-        "tags": comparison.tags,
-    }
-
-
 def _policies(run: Run, wanted: Sequence[str]) -> list[_Policy]:
-    names = [name for name in run.policies if not wanted or name in wanted]
+    names = [name for name in run.policies if name in wanted or (not wanted and "@" not in name)]
     mark, goal = mark_of(run), _goal_of(run)
     return [_Policy(run, mark, name, goal) for name in names]
 

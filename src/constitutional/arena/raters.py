@@ -25,7 +25,7 @@ def invite(database: Database, name: str) -> str:
     token = secrets.token_urlsafe(24)
     row = {"name": name, "token": _digest(token), "at": now()}
     with database.writing() as connection:
-        if not database.insert_new(connection, RaterRow.__table__, row):
+        if not database.insert_new(connection, RaterRow, row):
             raise InputError(f"a rater is called {name!r} already: take another name")
     return token
 

@@ -63,8 +63,9 @@ class Pair(BaseModel):
         is named first wins.
         """
         one, other = sorted((one, other), key=lambda side: (side.run, side.policy or "", side.text))
-        pair = cls(goal=goal, prompt_id=prompt_id, prompt=prompt, tags=tags, a=one, b=other)
-        return pair.model_copy(update={"a": other, "b": one}) if int(pair.id[-1], 16) % 2 else pair
+        if int(fingerprint_of([goal, prompt_id, prompt, one, other]), 16) % 2:
+            one, other = other, one
+        return cls(goal=goal, prompt_id=prompt_id, prompt=prompt, tags=tags, a=one, b=other)
 
     @cached_property
     def id(self) -> str:

@@ -35,7 +35,7 @@ class Results:
 
 
 class Names:
-    """What policies are called in results: by their names, and with the run where there are several.
+    """What policies are called in results: their names, with the run's where there are several.
 
     Two runs of the same name are told apart by their marks.
     """
@@ -85,7 +85,7 @@ def results(
     zero: str | None = None,
     seed: int = 0,
 ) -> Results:
-    """All that the votes on ``pairs`` say. ``zero`` None puts SL-CAI at 0, else the first by name."""
+    """All that the votes on ``pairs`` say; SL-CAI is at 0, else the first by name, or ``zero``."""
     names = Names(pairs)
 
     def of_goal(goal: Goal) -> GoalResults:

@@ -12,9 +12,7 @@ from constitutional.arena.database import Database
 from constitutional.arena.records import CastVote, Judgement, Pair, Skip
 from constitutional.arena.schema import JudgementRow, PairRow, RaterRow, UndoRow, now
 from constitutional.errors import InputError
-
-#: Rows that are sent to the database at once.
-_AT_ONCE = 500
+from constitutional.runs.lines import decode
 
 _EVENTS = (JudgementRow, UndoRow)
 
@@ -32,8 +30,7 @@ def add_pairs(database: Database, pairs: Iterable[Pair]) -> None:
         for pair in pairs
     ]
     with database.writing() as connection:
-        for first in range(0, len(rows), _AT_ONCE):
-            database.insert_new(connection, PairRow.__table__, rows[first : first + _AT_ONCE])
+        database.insert_missing(connection, PairRow, rows)
 
 
 def cast(database: Database, judgement: Judgement) -> Cast:
@@ -49,11 +46,12 @@ def cast(database: Database, judgement: Judgement) -> Cast:
             raise InputError("the vote names a pair that is not known: open the arena again")
         row = {**judgement._asdict(), "id": id_, "at": now()}
         row["round"] = connection.scalar(_taken_back(judgement.rater, judgement.pair))
-        if database.insert_new(connection, JudgementRow.__table__, row):
+        if database.insert_new(connection, JudgementRow, row):
             return "counted"
         there = connection.execute(
-            select(JudgementRow.rater, JudgementRow.pair, JudgementRow.choice, JudgementRow.shown)
-            .where(JudgementRow.id == id_)
+            select(
+                JudgementRow.rater, JudgementRow.pair, JudgementRow.choice, JudgementRow.shown
+            ).where(JudgementRow.id == id_)
         ).one_or_none()
     if there is None:
         raise AlreadyJudgedError("you have judged this pair already: undo that vote to change it")
@@ -72,7 +70,7 @@ def take_back(database: Database, rater: int, judgement: str) -> None:
         whose = connection.scalar(select(JudgementRow.rater).where(JudgementRow.id == id_))
         if whose != rater:
             raise InputError("there is no vote of yours to take back here")
-        database.insert_new(connection, UndoRow.__table__, {"judgement": id_, "at": now()})
+        database.insert_new(connection, UndoRow, {"judgement": id_, "at": now()})
 
 
 def judged(connection: Connection, rater: int) -> list[Judgement]:
@@ -119,7 +117,7 @@ def stored_pairs(connection: Connection, runs: Collection[str] | None = None) ->
     if runs is not None:
         wanted = wanted.where(PairRow.run_a.in_(runs), PairRow.run_b.in_(runs))
     for line in connection.scalars(wanted):
-        yield Pair.model_validate_json(line)
+        yield decode(line.encode(), Pair)
 
 
 def _standing(*columns: Any) -> Select[Any]:
@@ -128,7 +126,7 @@ def _standing(*columns: Any) -> Select[Any]:
     return select(*columns).where(~undone.exists()).order_by(JudgementRow.number)
 
 
-def _taken_back(rater: int, pair: str) -> Select[tuple[int]]:
+def _taken_back(rater: int, pair: str) -> Select[int]:
     return (
         select(func.count())
         .select_from(UndoRow)
