@@ -88,7 +88,7 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
         red_team=red_team,
         helpful=helpful,
         evaluation=judged_on,
-        judge=_judge(recipe),
+        judge=judge_of(recipe),
         pretrained_model=pretrained,
         helpful_model=helpful_model,
         rl=rl,
@@ -155,7 +155,8 @@ def _constitution(recipe: Recipe, base: Path) -> Constitution | None:
     return constitution
 
 
-def _judge(recipe: Recipe) -> Judge | None:
+def judge_of(recipe: Recipe) -> Judge | None:
+    """The judge that the recipe names, which reads one answer at a time; None without one."""
     if recipe.evaluation is None or recipe.evaluation.judge is None:
         return None
     from constitutional.microworld.oracle import Oracle
