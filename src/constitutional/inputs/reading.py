@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from constitutional.constitution import Constitution, load_constitution, merge, read_few_shots
+from constitutional.constitution import Constitution
 from constitutional.dialogue import PromptRecord, check_vocabulary, splits_overlap
 from constitutional.dialogue.transcript import render
 from constitutional.errors import InputError
@@ -17,7 +17,7 @@ from constitutional.inputs.models import Model, ModelReader
 from constitutional.inputs.records import Inputs, RLInputs
 from constitutional.jobs.configurations import SHIPPED, find_launcher
 from constitutional.jobs.launch import Launcher
-from constitutional.recipe import SNAPSHOTS, Recipe, Training, resource
+from constitutional.recipe import SNAPSHOTS, Recipe, Training, read_constitution, resource
 from constitutional.spool import Spooled
 
 
@@ -31,7 +31,7 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
     here = recipe.training if recipe.execution == "local" else None
     launcher = None if here is None else _launcher(here, base)
     read, models = DataReader(recipe.seed, base, skipped), ModelReader(recipe, base)
-    constitution = _constitution(recipe, base)
+    constitution = read_constitution(recipe.constitution, recipe.few_shots, base)
     asked, evaluation = recipe.prompts, recipe.evaluation
     red_team = read.prompts(asked.red_team if asked else None, "red_team", "prompts.red_team")
     helpful = read.prompts(asked.helpful if asked else None, "helpful", "prompts.helpful")
@@ -143,16 +143,6 @@ def _ai_judge(
                 "give evaluation.ai_judge 'goals: [harmlessness]'"
             ) from None
     return judge
-
-
-def _constitution(recipe: Recipe, base: Path) -> Constitution | None:
-    if not recipe.constitution:
-        return None
-    parts = [load_constitution(resource(name, base)) for name in recipe.constitution]
-    constitution = parts[0] if len(parts) == 1 else merge(parts[0], parts[1])
-    for name in recipe.few_shots:
-        constitution = constitution.with_few_shots(read_few_shots(resource(name, base)))
-    return constitution
 
 
 def judge_of(recipe: Recipe) -> Judge | None:
