@@ -9,11 +9,13 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+from constitutional.constitution.files import dump_constitution
 from constitutional.execution.base import Execution
 from constitutional.execution.here import Here
 from constitutional.inputs import Inputs
 from constitutional.recipe import Recipe
 from constitutional.runs import Progress, RunFolder
+from constitutional.runs.folder import CONSTITUTION, METRICS, NOTES
 from constitutional.stages.ai_judge import judged_by_ai
 from constitutional.stages.arms import arms_of
 from constitutional.stages.comparisons import compare, label_metrics
@@ -33,13 +35,14 @@ from constitutional.stages.supervised import (
     reply_to_helpful_prompts,
 )
 
-METRICS = "metrics.json"
-
 
 def constitutional_ai(
     recipe: Recipe, inputs: Inputs, run: RunFolder, progress: Progress
 ) -> dict[str, Any]:
     """Run every stage of the recipe; returns what ``metrics.json`` holds."""
+    if inputs.constitution is not None:
+        run.write_text(CONSTITUTION, dump_constitution(inputs.constitution))
+    run.write_json(NOTES, list(inputs.notes))
     with closing(execution_of(recipe)) as execution:
         return _stages(Context(recipe, inputs, run, progress, execution))
 

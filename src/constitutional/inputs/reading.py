@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from constitutional.constitution import Constitution, load_constitution, merge, read_few_shots
+from constitutional.constitution import Constitution
 from constitutional.dialogue import PromptRecord, check_vocabulary, splits_overlap
 from constitutional.dialogue.transcript import render
 from constitutional.errors import InputError
@@ -17,7 +17,7 @@ from constitutional.inputs.models import Model, ModelReader
 from constitutional.inputs.records import Inputs, RLInputs
 from constitutional.jobs.configurations import SHIPPED, find_launcher
 from constitutional.jobs.launch import Launcher
-from constitutional.recipe import SNAPSHOTS, Recipe, Training, resource
+from constitutional.recipe import SNAPSHOTS, Recipe, Training, read_constitution, resource
 from constitutional.spool import Spooled
 
 
@@ -31,7 +31,7 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
     here = recipe.training if recipe.execution == "local" else None
     launcher = None if here is None else _launcher(here, base)
     read, models = DataReader(recipe.seed, base, skipped), ModelReader(recipe, base)
-    constitution = _constitution(recipe, base)
+    constitution = read_constitution(recipe.constitution, recipe.few_shots, base)
     asked, evaluation = recipe.prompts, recipe.evaluation
     red_team = read.prompts(asked.red_team if asked else None, "red_team", "prompts.red_team")
     helpful = read.prompts(asked.helpful if asked else None, "helpful", "prompts.helpful")
@@ -88,7 +88,7 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
         red_team=red_team,
         helpful=helpful,
         evaluation=judged_on,
-        judge=_judge(recipe),
+        judge=judge_of(recipe),
         pretrained_model=pretrained,
         helpful_model=helpful_model,
         rl=rl,
@@ -145,17 +145,8 @@ def _ai_judge(
     return judge
 
 
-def _constitution(recipe: Recipe, base: Path) -> Constitution | None:
-    if not recipe.constitution:
-        return None
-    parts = [load_constitution(resource(name, base)) for name in recipe.constitution]
-    constitution = parts[0] if len(parts) == 1 else merge(parts[0], parts[1])
-    for name in recipe.few_shots:
-        constitution = constitution.with_few_shots(read_few_shots(resource(name, base)))
-    return constitution
-
-
-def _judge(recipe: Recipe) -> Judge | None:
+def judge_of(recipe: Recipe) -> Judge | None:
+    """The judge that the recipe names, which reads one answer at a time; None without one."""
     if recipe.evaluation is None or recipe.evaluation.judge is None:
         return None
     from constitutional.microworld.oracle import Oracle

@@ -9,22 +9,19 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel
 
 from constitutional.constitution import Constitution, load_constitution
-from constitutional.errors import InputError, nearest
+from constitutional.errors import ConstitutionFileError, InputError, nearest
 from constitutional.reading.order import in_order_of_work, policy_of, stage_of
 from constitutional.reading.rows import answer_rows, chain_rows, reply_rows
 from constitutional.reading.table import Comparisons, Table
 from constitutional.reading.training import Training, read_json, read_training, snapshot_folders
-from constitutional.recipe import resource
+from constitutional.recipe import read_constitution, resource
 from constitutional.runs import Manifest, Records, read_records
-from constitutional.runs.folder import STAGES
+from constitutional.runs.folder import CONSTITUTION, METRICS, NOTES, STAGES
 from constitutional.runs.journal import BLOCKS, RECORDS, count_records
 from constitutional.runs.manifest import read_run
 from constitutional.runs.records import Answer, Chain, Comparison, Reply
 from constitutional.runs.stage import STAGE, StageState, read_state
-
-METRICS = "metrics.json"
-#: The constitution that the run was made with, and what the user was told when it began.
-CONSTITUTION, NOTES = "constitution.yaml", "notes.json"
+from constitutional.runs.usage import USAGE
 
 _COMPARISONS = (
     *("comparisons_ai", "comparisons_ai_cot"),
@@ -89,14 +86,32 @@ class Run:
 
     @property
     def constitution(self) -> Constitution | None:
-        """The constitution of the run; None without one, and in runs that did not keep it."""
-        path = self.path / CONSTITUTION
-        return load_constitution(path) if path.is_file() else None
+        """The constitution of the run; None without one.
+
+        A run of an earlier version did not keep it. It is then read from the recipe's files, and is
+        None where these are gone or have changed.
+        """
+        kept = self.path / CONSTITUTION
+        if kept.is_file():
+            return load_constitution(kept)
+        files, few_shots = self.recipe.get("constitution", ()), self.recipe.get("few_shots", ())
+        try:
+            found = read_constitution(files, few_shots, self.manifest.recipe_folder)
+        except ConstitutionFileError:
+            return None
+        fingerprint = self.manifest.inputs.get("constitution")
+        return found if found is not None and found.fingerprint == fingerprint else None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user was told of the inputs when the run began."""
         return tuple(read_json(self.path / NOTES) or ())
+
+    @property
+    def usage(self) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+        """What servers were asked so far: by stage and engine, as ``metrics.json`` has it."""
+        found: Mapping[str, Mapping[str, Mapping[str, Any]]] = read_json(self.path / USAGE) or {}
+        return found
 
     @property
     def arms(self) -> tuple[str, ...]:

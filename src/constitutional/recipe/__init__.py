@@ -16,7 +16,7 @@ from constitutional.recipe.evaluating import AIJudge, Evaluation
 from constitutional.recipe.executing import RayCluster
 from constitutional.recipe.extras import check_extras
 from constitutional.recipe.launching import Training
-from constitutional.recipe.reading import MICROWORLD, load_recipe, resource
+from constitutional.recipe.reading import MICROWORLD, load_recipe, read_constitution, resource
 from constitutional.recipe.reinforcing import SNAPSHOTS, ArmName, Reinforcement
 from constitutional.recipe.whole import Models, Recipe
 
@@ -39,5 +39,6 @@ __all__ = [
     "Training",
     "check_extras",
     "load_recipe",
+    "read_constitution",
     "resource",
 ]

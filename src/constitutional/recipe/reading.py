@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from constitutional.constitution import Constitution, load_constitution, merge, read_few_shots
 from constitutional.documents import LocatedError, explain, parse_yaml
 from constitutional.errors import RecipeError
 from constitutional.recipe.whole import Recipe
@@ -46,6 +47,22 @@ def load_recipe(
 
 def _from_here(name: str) -> str:
     return name if name == "default" or name.startswith(MICROWORLD) else str(Path(name).absolute())
+
+
+def read_constitution(
+    files: Sequence[str], few_shots: Sequence[str], base: Path
+) -> Constitution | None:
+    """What a recipe's keys of these names lead to from its folder; None without a file.
+
+    Raises ConstitutionFileError.
+    """
+    if not files:
+        return None
+    parts = [load_constitution(resource(name, base)) for name in files]
+    constitution = parts[0] if len(parts) == 1 else merge(parts[0], parts[1])
+    for name in few_shots:
+        constitution = constitution.with_few_shots(read_few_shots(resource(name, base)))
+    return constitution
 
 
 def resource(reference: str, base: Path) -> str:

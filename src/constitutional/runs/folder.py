@@ -3,6 +3,7 @@
 RUN/lock                      held by the process that works on the run
 RUN/recipe.yaml, run.json     what the run is
 RUN/usage.json                what servers were asked, where any was
+RUN/constitution.yaml, notes.json    what it was made with, for whoever reads the run
 RUN/stages/NAME/stage.json    what a stage was made from, how far it is, seconds
 RUN/stages/NAME/records.jsonl, blocks.jsonl      a stage of records
 RUN/stages/NAME/work/, result/                   a stage that makes files
@@ -34,6 +35,9 @@ from constitutional.runs.stored import Records
 from constitutional.runs.usage import USAGE, UsageBook
 
 STAGES = "stages"
+#: What the pipeline leaves beside its stages: all that was measured; and for whoever reads the run,
+#: its constitution and what the user was told of the inputs. No stage reads any of them.
+METRICS, CONSTITUTION, NOTES = "metrics.json", "constitution.yaml", "notes.json"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -203,9 +207,12 @@ class RunFolder:
 
     def write_json(self, name: str, data: object) -> Path:
         """Write ``data`` as the file ``name`` (such as ``metrics.json``) of the run, atomically."""
+        return self.write_text(name, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write ``text`` as the file ``name`` of the run, atomically."""
         if not _PLAIN_NAME.fullmatch(name) or name in {RUN, RECIPE, USAGE, "lock", STAGES}:
             raise ValueError(f"{name!r} is not a name for a file of a run")
-        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
         atomic_write(self.path / name, text.encode())
         return self.path / name
 
