@@ -72,6 +72,41 @@ def test_greedy_is_that_of_generate(
     assert len(set(expected)) == len(prompts) - 1
 
 
+def test_what_is_sampled_aloud_is_what_is_sampled(model: Any, tokenizer: Any) -> None:
+    """Three prompts, two rows at a time, one that a stop string ends: every text grows to its end."""
+    engine = LocalEngine(model, tokenizer, name="tiny", batch_size=2)
+    silent = engine.sample(PROMPTS, SamplingParams(16), [5, 6, 7])
+    stop = silent[0].text[6:8]
+    params = SamplingParams(16, stop=(stop,))
+    heard: dict[int, list[str]] = {0: [], 1: [], 2: []}
+    aloud = engine.sample_aloud(
+        PROMPTS, params, [5, 6, 7], lambda number, text: heard[number].append(text)
+    )
+    assert aloud == engine.sample(PROMPTS, params, [5, 6, 7])
+    assert aloud[0].ended == "stop"
+    for number, completion in enumerate(aloud):
+        texts = heard[number][: completion.tokens]
+        assert len(texts) == completion.tokens
+        assert texts[-1] == completion.text
+        assert texts[0] != completion.text and len(texts[0]) < len(texts[-1])
+
+
+def test_a_listener_ends_a_request(model: Any, tokenizer: Any) -> None:
+    engine = LocalEngine(model, tokenizer, name="tiny")
+    heard: list[str] = []
+
+    def stop_at_three(_: int, text: str) -> None:
+        heard.append(text)
+        if len(heard) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.sample_aloud(PROMPTS[:1], SamplingParams(16), [5], stop_at_three)
+    assert len(heard) == 3
+    again = engine.sample(PROMPTS[:1], SamplingParams(16), [5])
+    assert again[0].text.startswith(heard[1])
+
+
 def test_sampled_frequencies_follow_the_softmax(model: Any, tokenizer: Any) -> None:
     """Pearson's statistic over 4000 draws of one token stays within 5 sigma of its mean.
 

@@ -7,7 +7,7 @@ request gets does not depend on which other requests stand beside it (but for fl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -125,6 +125,29 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back memory and connections."""
+        ...
+
+
+#: Hears which prompt is meant, by its number, and its text so far.
+Heard = Callable[[int, str], None]
+
+
+@runtime_checkable
+class SpeaksAloud(Protocol):
+    """An engine that tells a text while it writes it."""
+
+    def sample_aloud(
+        self,
+        prompts: Sequence[Prompt],
+        params: SamplingParams,
+        seeds: Sequence[int],
+        heard: Heard,
+    ) -> list[Completion]:
+        """The same completions as those of ``sample``; ``heard`` is called after each token.
+
+        The text so far may still lose its end, where a stop string comes of it. What ``heard``
+        raises ends the request.
+        """
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -91,12 +91,14 @@ def decode(
     params: SamplingParams,
     ending: Ending,
     at_once: int,
+    heard: Callable[[int, Sequence[int]], None] | None = None,
 ) -> list[Sampled]:
     """Sample for each prompt until it ends; the tokens of the end and of stop strings are included.
 
     ``draws`` is float64 (prompts, max_new_tokens), see :func:`~.sampler.uniforms`. At most
-    ``at_once`` rows are under way; as rows end, those that wait take their places. Raises
-    EngineError when the model's logits are no distribution.
+    ``at_once`` rows are under way; as rows end, those that wait take their places. ``heard`` gets
+    the number of a prompt and its tokens so far, after each. Raises EngineError when the model's
+    logits are no distribution.
     """
     writing = _Writing(prompts, draws, params)
     waiting = deque(range(len(prompts)))
@@ -112,6 +114,9 @@ def decode(
         assert logits is not None
         tokens = writing.draw(logits)
         going = writing.going(ending)
+        if heard is not None:
+            for number in writing.batch:
+                heard(number, writing.tokens_of(number))
         if not going:
             rows.keep([])
             writing.keep([])
@@ -176,7 +181,7 @@ class _Writing:
                 )
             self._lengths[prompt] += 1
             if self._lengths[prompt] == self._params.max_new_tokens or (
-                ending.may_end(token) and ending.reached(self._of(prompt))
+                ending.may_end(token) and ending.reached(self.tokens_of(prompt))
             ):
                 self._ended.add(prompt)
             else:
@@ -192,6 +197,7 @@ class _Writing:
             for n, length in enumerate(self._lengths)
         ]
 
-    def _of(self, prompt: int) -> list[int]:
+    def tokens_of(self, prompt: int) -> list[int]:
+        """What was sampled for a prompt so far."""
         found: list[int] = self._tokens[prompt, : self._lengths[prompt]].tolist()
         return found

@@ -30,6 +30,7 @@ from constitutional.engines.asking import (
 from constitutional.engines.base import (
     Capabilities,
     Completion,
+    Heard,
     Prompt,
     Quantize,
     SamplingParams,
@@ -140,6 +141,25 @@ class LocalEngine:
         for settings that make no sense, a prompt that is empty or too long, and logits that are no
         distribution.
         """
+        return self._sample(prompts, params, seeds, None)
+
+    def sample_aloud(
+        self,
+        prompts: Sequence[Prompt],
+        params: SamplingParams,
+        seeds: Sequence[int],
+        heard: Heard,
+    ) -> list[Completion]:
+        """The same as :meth:`sample`, and each text so far after each of its tokens."""
+        return self._sample(prompts, params, seeds, heard)
+
+    def _sample(
+        self,
+        prompts: Sequence[Prompt],
+        params: SamplingParams,
+        seeds: Sequence[int],
+        heard: Heard | None,
+    ) -> list[Completion]:
         forward = self._open()
         check_request(prompts, params, seeds)
         room = params.max_new_tokens
@@ -149,7 +169,8 @@ class LocalEngine:
         def work(numbers: Sequence[int], texts: Sequence[Ids], rows: OpenRows) -> list[Completion]:
             draws = uniforms([seeds[number] for number in numbers], params.max_new_tokens)
             draws = draws.to(forward.device)
-            sampled = decode(rows, texts, draws, params, ending, self.batch_size)
+            listener = None if heard is None else _texts(heard, prompts, numbers, ending)
+            sampled = decode(rows, texts, draws, params, ending, self.batch_size, listener)
             return [ending.completion(row.tokens, row.logprobs) for row in sampled]
 
         with _evaluating(self._model):
@@ -286,6 +307,18 @@ class LocalEngine:
             f"takes {self.batch_size}.",
             file=sys.stderr,
         )
+
+
+def _texts(
+    heard: Heard, prompts: Sequence[Prompt], numbers: Sequence[int], ending: Ending
+) -> Callable[[int, Sequence[int]], None]:
+    """Tells ``heard`` the texts of tokens, by the numbers of the requests that rows belong to."""
+
+    def tell(row: int, tokens: Sequence[int]) -> None:
+        number = numbers[row]
+        heard(number, spoken(prompts[number], ending.completion(tokens, ())).text)
+
+    return tell
 
 
 def _is_out_of_memory(error: Exception) -> bool:
