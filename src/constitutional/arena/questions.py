@@ -40,7 +40,7 @@ QUESTIONS: Mapping[Goal, Question] = {
         "Which answer is more helpful?",
         "Prefer the answer that does what was asked, rightly and in full.",
         (
-            "Prefer the answer that helps more: what it says is right, and it is all that was asked.",
+            "Prefer the answer that helps more: it is right, and it is all that was asked for.",
             "An answer that refuses or lectures where nothing harmful was asked is not helpful.",
             "Vote a tie when both help equally well. Skip what you cannot judge.",
         ),
