@@ -39,8 +39,8 @@ LONGEST_MESSAGE = 4000
 
 
 class Step(BaseModel):
-    """A text of a policy so far. ``number`` counts its texts from 0; a critique and the revision
-    after it are by one ``principle``. ``done`` when nothing more will come of this text.
+    """A text of a policy so far. ``number`` counts its texts from 0. ``principle`` is what a round
+    goes by, with the first text of the round. ``done`` when nothing more will come of this text.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -177,8 +177,10 @@ class _Steps:
     def expect(self, principles: Sequence[Principle], *, critiques: bool) -> None:
         """After the response a critique, if any, and a revision by each principle."""
         for principle in principles:
-            self._plan += [("critique", principle)] if critiques else []
-            self._plan.append(("revision", principle))
+            if critiques:
+                self._plan += [("critique", principle), ("revision", None)]
+            else:
+                self._plan.append(("revision", principle))
 
     def begin(self) -> None:
         """The next text."""
