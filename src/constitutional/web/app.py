@@ -17,7 +17,7 @@ except ImportError as error:
     raise MissingExtraError(error.name or "fastapi", "web", "cai serve") from error
 
 from constitutional.errors import ConstitutionalError
-from constitutional.web import overview, warning
+from constitutional.web import chains, comparisons, overview, training, warning
 from constitutional.web.rendering import Pages, Section, Statics, pages, say
 from constitutional.web.served import ServedRun
 
@@ -57,7 +57,7 @@ def make_app(
     app.state.runs = {run.name: run for run in runs}
     app.state.pages = Pages({run.name: run.title for run in runs}, sections, statics)
     app.add_api_route("/static/{name}", statics, methods=["GET"])
-    for part in (overview, warning):
+    for part in (overview, chains, comparisons, training, warning):
         app.include_router(part.router())
     for section in sections:
         app.include_router(section.router)

@@ -44,9 +44,8 @@ def chain_entry(chain: Chain, judge: Judge | None) -> Entry:
         ("first", _behaviour(first)),
         ("last", _behaviour(last)),
     }
-    changes = sum(one.text != other.text for one, other in pairwise(chain.versions))
     values = (
-        changes,
+        rounds_that_changed(chain),
         first and first.behaviour.value,
         last and last.behaviour.value,
         first and first.harm,
@@ -78,6 +77,11 @@ def comparison_entry(comparison: Comparison) -> Entry:
     thoughts = (r.reasoning.text for r in readings if r.reasoning is not None)
     text = "\n".join((comparison.id, *asked, comparison.a, comparison.b, *thoughts))
     return Entry(values, frozenset(labels), text)
+
+
+def rounds_that_changed(chain: Chain) -> int:
+    """How many rounds left another answer than the one before it."""
+    return sum(one.text != other.text for one, other in pairwise(chain.versions))
 
 
 def order_gap(readings: tuple[Reading, ...]) -> float | None:

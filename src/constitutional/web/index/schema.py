@@ -22,11 +22,11 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE stages (
     name TEXT PRIMARY KEY, blocks INT, records INT, records_end INT, blocks_end INT, sha256 TEXT
 ) WITHOUT ROWID;
--- "number" counts the records of a stage from 0; "start" and "size" are bytes of its journal
+-- "number" is the line of the stage's journal, from 1; "start" and "size" are its bytes there
 CREATE TABLE chains (
     row INTEGER PRIMARY KEY, stage TEXT, number INT, start INT, size INT,
     changes INT, behaviour_first TEXT, behaviour_last TEXT, harm_first INT, harm_last INT,
-    score_first REAL, score_last REAL,
+    scored INT NOT NULL DEFAULT 0, score_first REAL, score_last REAL,
     UNIQUE (stage, number)
 );
 CREATE TABLE comparisons (
@@ -37,6 +37,7 @@ CREATE TABLE comparisons (
 CREATE INDEX comparisons_by_order_gap ON comparisons (order_gap);
 CREATE INDEX comparisons_by_principle_gap ON comparisons (principle_gap);
 CREATE INDEX chains_by_score ON chains (score_last);
+CREATE INDEX chains_without_score ON chains (scored) WHERE NOT scored;
 -- raw scores of both answers by the preference model of an arm, and how far it is from the label
 CREATE TABLE scores (arm TEXT, row INT, a REAL, b REAL, gap REAL, PRIMARY KEY (arm, row))
     WITHOUT ROWID;
@@ -71,6 +72,11 @@ def open_for_writing(path: Path, identity: str) -> sqlite3.Connection:
             f"the index {path} cannot be written ({error}): delete it, or choose another folder"
             " by --cache"
         ) from error
+
+
+def writing(path: Path) -> sqlite3.Connection:
+    """A connection to an index that is there, for what is found out of its records later."""
+    return _connect(path)
 
 
 @contextmanager
