@@ -17,7 +17,7 @@ from constitutional.web.asking import FACETS, ON_A_PAGE, around, asked
 from constitutional.web.differences import Piece, differences
 from constitutional.web.index.build import CHAIN_STAGES
 from constitutional.web.index.query import facets, find, search
-from constitutional.web.index.rows import rounds_that_changed
+from constitutional.web.index.rows import rounds_that_changed, verdict_on
 from constitutional.web.rendering import pages
 from constitutional.web.served import ServedRun, served_run
 from constitutional.web.warning import warned
@@ -66,7 +66,7 @@ def chains(request: Request) -> Response:
     rows = []
     for at, found in enumerate(page.records, start=here.first):
         chain = run.read(found, Chain)
-        first, last = (_verdict(run, chain, chain.versions[end]) for end in (0, -1))
+        first, last = (verdict_on(chain, chain.versions[end], run.judge) for end in (0, -1))
         rows.append(Row(at, found.number, chain, first, last))
     return pages(request).page(
         request,
@@ -124,14 +124,10 @@ def _versions(run: ServedRun, chain: Chain, against: str) -> list[Version]:
                 round_,
                 None if round_ is None else principles.get(round_.principle),
                 differences(old, sample.text),
-                _verdict(run, chain, sample),
+                verdict_on(chain, sample, run.judge),
             )
         )
     return found
-
-
-def _verdict(run: ServedRun, chain: Chain, sample: Sample) -> Verdict | None:
-    return None if run.judge is None else run.judge.judge(chain.prompt, sample.text)
 
 
 def router() -> Any:

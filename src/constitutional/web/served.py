@@ -14,8 +14,8 @@ from starlette.requests import Request
 
 from constitutional.errors import ConstitutionalError, EngineError
 from constitutional.evaluation.verdicts import Judge
+from constitutional.inputs.reading import judge_called
 from constitutional.reading import Run
-from constitutional.recipe import Recipe
 from constitutional.runs.lines import R
 from constitutional.web.index import Found, RunIndex
 from constitutional.web.index.query import read_record
@@ -120,6 +120,6 @@ def all_runs(request: Request) -> Sequence[ServedRun]:
 
 
 def _judge(run: Run) -> Judge | None:
-    from constitutional.inputs.reading import judge_of
-
-    return judge_of(Recipe.model_validate(run.recipe))
+    # the one key that is needed here: a run of another version may have others
+    evaluation = run.recipe.get("evaluation") or {}
+    return judge_called(evaluation.get("judge"))

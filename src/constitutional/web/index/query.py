@@ -161,7 +161,8 @@ def as_match(text: str) -> str:
     terms = []
     for phrase, word in _WORD.findall(text):
         prefix = not phrase and word.endswith("*")
-        plain = (phrase or word.rstrip("*")).replace('"', "")
+        # a zero byte would end the query for SQLite
+        plain = (phrase or word.rstrip("*")).replace('"', "").replace("\0", " ")
         if re.search(r"\w", plain):
             terms.append(f'"{plain}"' + "*" * prefix)
     return " ".join(terms)

@@ -60,12 +60,9 @@ def open_for_writing(path: Path, identity: str) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        connection = _connect(path)
-        if not _fits(connection, identity):
-            connection.close()
-            _remove(path)
-            connection = _connect(path)
-            _create(connection, identity)
+        connection = _opened(path, identity) or _opened(_removed(path), identity, strictly=True)
+        if connection is None:
+            raise OSError("another process makes it for another run")
         return connection
     except (OSError, sqlite3.Error) as error:
         raise InputError(
@@ -109,23 +106,34 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _fits(connection: sqlite3.Connection, identity: str) -> bool:
+def _opened(path: Path, identity: str, *, strictly: bool = False) -> sqlite3.Connection | None:
+    """The index, with its tables; None where the file is another's, or none (unless strictly)."""
+    connection = None
     try:
-        found = dict(connection.execute("SELECT key, value FROM meta"))
-    except sqlite3.Error:
-        return False
-    return found == {"format": str(FORMAT), "identity": identity}
+        connection = _connect(path)
+        with transaction(connection):  # of two that begin at once the second finds the tables
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                _create(connection, identity)
+            found = dict(connection.execute("SELECT key, value FROM meta"))
+        if found == {"format": str(FORMAT), "identity": identity}:
+            return connection
+    except sqlite3.DatabaseError:
+        if strictly:
+            raise
+    if connection is not None:
+        connection.close()
+    return None
 
 
 def _create(connection: sqlite3.Connection, identity: str) -> None:
-    with transaction(connection):
-        for statement in _TABLES.split(";\n"):
-            connection.execute(statement)
-        connection.executemany(
-            "INSERT INTO meta VALUES (?, ?)", [("format", str(FORMAT)), ("identity", identity)]
-        )
+    for statement in _TABLES.split(";\n"):
+        connection.execute(statement)
+    connection.executemany(
+        "INSERT INTO meta VALUES (?, ?)", [("format", str(FORMAT)), ("identity", identity)]
+    )
 
 
-def _remove(path: Path) -> None:
+def _removed(path: Path) -> Path:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return path
