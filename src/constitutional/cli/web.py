@@ -25,6 +25,14 @@ def serve(
             help="What everybody needs who asks; made up where other machines are let in.",
         ),
     ] = None,
+    scores: Annotated[
+        bool,
+        typer.Option(
+            "--scores",
+            help="Let the run's preference models score its comparisons, meanwhile, to compare"
+            " labels with them.",
+        ),
+    ] = False,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Where the search index is kept.")
     ] = None,
@@ -35,7 +43,15 @@ def serve(
     def tell(address: str) -> None:
         print(f"Runs are served at {address}", file=sys.stderr, flush=True)
 
-    serve_runs(runs, host=host, port=port, token=token, cache=cache or _cache(), tell=tell)
+    serve_runs(
+        runs,
+        host=host,
+        port=port,
+        token=token,
+        cache=cache or _cache(),
+        scores=scores,
+        tell=tell,
+    )
 
 
 def _cache() -> Path:

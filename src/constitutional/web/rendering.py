@@ -10,7 +10,6 @@ import hashlib
 import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -19,8 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from constitutional.errors import ConstitutionalError
-from constitutional.report.names import shown
-from constitutional.web import numbers
+from constitutional.web import formats
 from constitutional.web.security import Door
 
 #: A year: the address changes with the contents.
@@ -76,9 +74,9 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.globals.update(
-            runs=runs, sections=sections, static=statics.address, policy=shown
+            runs=runs, sections=sections, static=statics.address, policy=formats.policy
         )
-        self._environment.filters.update(numbers.FILTERS)
+        self._environment.filters.update(formats.FILTERS)
 
     def page(
         self, request: Request, template: str, *, status: int = 200, **values: Any
@@ -108,7 +106,3 @@ def say(status: int) -> Any:
         return pages(request).page(request, "sorry.html", status=status, sentence=str(error))
 
     return handle
-
-
-# kept here so that handlers read in one line
-not_found = partial(say, 404)

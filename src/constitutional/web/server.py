@@ -26,10 +26,13 @@ def serve_runs(
     port: int,
     token: str | None,
     cache: Path,
+    scores: bool,
     tell: Callable[[str], None],
     sections: Sequence[Section] = (),
 ) -> None:
     """Serve until interrupted; ``tell`` gets the address once requests are taken.
+
+    With ``scores`` the runs' own models score their records meanwhile.
 
     Where other machines reach ``host`` a token is needed, and made up if none is given. Raises
     InputError where the address cannot be listened at, RunFolderError where a folder is no run.
@@ -37,7 +40,7 @@ def serve_runs(
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     app = make_app(
-        served(runs, cache),
+        served(runs, cache, scores=scores),
         token=token,
         hosts=[host] if is_loopback(host) else [],
         sections=sections,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -127,7 +127,7 @@ class _Stage:
         row = self._connection.execute(f"SELECT max(row) FROM {table}").fetchone()[0] or 0
         start, rows, texts = after.records_end, [], []
         labels: dict[Label, list[int]] = {}
-        for number, line in enumerate(data.splitlines(keepends=True), start=after.records):
+        for number, line in enumerate(data.splitlines(keepends=True), start=after.records + 1):
             row += 1
             entry = self._kind.entry(line)
             rows.append((row, self._name, number, start, len(line), *entry.values))
@@ -140,17 +140,7 @@ class _Stage:
         self._connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
         self._connection.executemany(f"INSERT INTO {table}_text (rowid, text) VALUES (?, ?)", texts)
         for (facet, value), having in labels.items():
-            self._label(facet, value, having)
-
-    def _label(self, facet: str, value: str, rows: list[int]) -> None:
-        (label,) = self._connection.execute(
-            "INSERT INTO labels (kind, facet, value, records) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET records = records + excluded.records RETURNING label",
-            (self._kind.table, facet, value, len(rows)),
-        ).fetchone()
-        self._connection.executemany(
-            "INSERT INTO labelled VALUES (?, ?)", ((label, row) for row in rows)
-        )
+            add_label(self._connection, table, facet, value, having)
 
     def _remember(self, position: Position) -> None:
         line = _last_line(self._folder, position)
@@ -158,6 +148,18 @@ class _Stage:
             "INSERT OR REPLACE INTO stages VALUES (?, ?, ?, ?, ?, ?)",
             (self._name, *position, json.loads(line)["sha256"]),
         )
+
+
+def add_label(
+    connection: sqlite3.Connection, table: str, facet: str, value: str, rows: Sequence[int]
+) -> None:
+    """Let records of a table be chosen by a value of a facet, which they had not before."""
+    (label,) = connection.execute(
+        "INSERT INTO labels (kind, facet, value, records) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET records = records + excluded.records RETURNING label",
+        (table, facet, value, len(rows)),
+    ).fetchone()
+    connection.executemany("INSERT INTO labelled VALUES (?, ?)", ((label, row) for row in rows))
 
 
 def _position(connection: sqlite3.Connection, stage: str) -> Position:

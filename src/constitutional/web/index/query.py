@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from constitutional.feedback.verdicts import sigmoid as logistic
+from constitutional.runs.folder import STAGES
+from constitutional.runs.journal import RECORDS
+from constitutional.runs.lines import R, decode
 from constitutional.web.index.schema import reading
 
 Table = Literal["chains", "comparisons"]
@@ -50,7 +54,7 @@ class Query:
 
 
 class Found(NamedTuple):
-    """Where a record is: record ``number`` of its stage, ``size`` bytes of its journal."""
+    """Where a record is: line ``number`` of its stage's journal, ``size`` bytes from ``start``."""
 
     row: int
     stage: str
@@ -89,6 +93,13 @@ def find(index: Path, table: Table, stage: str, number: int) -> Found | None:
     return None if row is None else Found(*row)
 
 
+def read_record(run: Path, found: Found, record_type: type[R]) -> R:
+    """The record at a place that an index of the run knows."""
+    with (run / STAGES / found.stage / RECORDS).open("rb") as stream:
+        stream.seek(found.start)
+        return decode(stream.read(found.size), record_type)
+
+
 def facets(index: Path, table: Table) -> dict[str, list[tuple[str, int]]]:
     """The values of each facet and how many records have them, the most frequent first."""
     found: dict[str, list[tuple[str, int]]] = {}
@@ -108,6 +119,40 @@ def counts(index: Path) -> dict[str, int]:
         return dict(connection.execute("SELECT name, records FROM stages"))
 
 
+class Score(NamedTuple):
+    """The raw scores of both answers by an arm's preference model; only differences tell."""
+
+    arm: str
+    a: float
+    b: float
+    gap: float | None
+
+    @property
+    def probability(self) -> float:
+        """How probably the preference model has a better than b."""
+        return logistic(self.a - self.b)
+
+
+def scored_arms(index: Path) -> list[str]:
+    """The arms whose preference models have scored comparisons."""
+    with reading(index) as connection:
+        return [arm for (arm,) in connection.execute("SELECT DISTINCT arm FROM scores ORDER BY 1")]
+
+
+def scores(index: Path, rows: Sequence[int]) -> dict[int, list[Score]]:
+    """The scores of comparisons, by row."""
+    found: dict[int, list[Score]] = {}
+    marks = ", ".join("?" * len(rows))
+    with reading(index) as connection:
+        for row, *score in connection.execute(
+            "SELECT row, arm, a, b, gap FROM scores"
+            f" WHERE a IS NOT NULL AND b IS NOT NULL AND row IN ({marks}) ORDER BY arm",
+            rows,
+        ):
+            found.setdefault(row, []).append(Score(*score))
+    return found
+
+
 def as_match(text: str) -> str:
     """What a person typed as a full-text query: all words, "phrases in quotes", and begin* of one.
 
@@ -116,7 +161,8 @@ def as_match(text: str) -> str:
     terms = []
     for phrase, word in _WORD.findall(text):
         prefix = not phrase and word.endswith("*")
-        plain = (phrase or word.rstrip("*")).replace('"', "")
+        # a zero byte would end the query for SQLite
+        plain = (phrase or word.rstrip("*")).replace('"', "").replace("\0", " ")
         if re.search(r"\w", plain):
             terms.append(f'"{plain}"' + "*" * prefix)
     return " ".join(terms)

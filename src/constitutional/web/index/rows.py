@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from constitutional.errors import InputError
 from constitutional.evaluation.verdicts import Judge, Verdict
 from constitutional.feedback.verdicts import by_principle, in_order
-from constitutional.runs.records import Chain, Comparison, Reading
+from constitutional.runs.records import Chain, Comparison, Reading, Sample
 
 #: (facet, value), such as ("principle", "no-harm").
 Label = tuple[str, str]
@@ -31,10 +32,7 @@ COMPARISON_COLUMNS = ("prob_a", "order_gap", "principle_gap")
 
 def chain_entry(chain: Chain, judge: Judge | None) -> Entry:
     """A chain's line. Flags are those of any of its samples; verdicts those of its two ends."""
-    first, last = (
-        None if judge is None else judge.judge(chain.prompt, version.text)
-        for version in (chain.versions[0], chain.versions[-1])
-    )
+    first, last = (verdict_on(chain, end, judge) for end in (chain.versions[0], chain.versions[-1]))
     flags: set[str] = {flag for sample in chain.versions for flag in sample.flags}
     flags |= {flag for r in chain.rounds if r.critique is not None for flag in r.critique.flags}
     labels = {
@@ -44,9 +42,8 @@ def chain_entry(chain: Chain, judge: Judge | None) -> Entry:
         ("first", _behaviour(first)),
         ("last", _behaviour(last)),
     }
-    changes = sum(one.text != other.text for one, other in pairwise(chain.versions))
     values = (
-        changes,
+        rounds_that_changed(chain),
         first and first.behaviour.value,
         last and last.behaviour.value,
         first and first.harm,
@@ -57,6 +54,14 @@ def chain_entry(chain: Chain, judge: Judge | None) -> Entry:
     answers = dict.fromkeys(version.text for version in chain.versions)
     asked = (turn.text for turn in chain.prompt.turns)
     return Entry(values, frozenset(labels), "\n".join((chain.id, *asked, *answers, *critiques)))
+
+
+def verdict_on(chain: Chain, version: Sample, judge: Judge | None) -> Verdict | None:
+    """What the judge says of a version; None without one, or where it cannot read the prompt."""
+    try:
+        return None if judge is None else judge.judge(chain.prompt, version.text)
+    except InputError:
+        return None
 
 
 def comparison_entry(comparison: Comparison) -> Entry:
@@ -78,6 +83,11 @@ def comparison_entry(comparison: Comparison) -> Entry:
     thoughts = (r.reasoning.text for r in readings if r.reasoning is not None)
     text = "\n".join((comparison.id, *asked, comparison.a, comparison.b, *thoughts))
     return Entry(values, frozenset(labels), text)
+
+
+def rounds_that_changed(chain: Chain) -> int:
+    """How many rounds left another answer than the one before it."""
+    return sum(one.text != other.text for one, other in pairwise(chain.versions))
 
 
 def order_gap(readings: tuple[Reading, ...]) -> float | None:

@@ -22,11 +22,11 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE stages (
     name TEXT PRIMARY KEY, blocks INT, records INT, records_end INT, blocks_end INT, sha256 TEXT
 ) WITHOUT ROWID;
--- "number" counts the records of a stage from 0; "start" and "size" are bytes of its journal
+-- "number" is the line of the stage's journal, from 1; "start" and "size" are its bytes there
 CREATE TABLE chains (
     row INTEGER PRIMARY KEY, stage TEXT, number INT, start INT, size INT,
     changes INT, behaviour_first TEXT, behaviour_last TEXT, harm_first INT, harm_last INT,
-    score_first REAL, score_last REAL,
+    scored INT NOT NULL DEFAULT 0, score_first REAL, score_last REAL,
     UNIQUE (stage, number)
 );
 CREATE TABLE comparisons (
@@ -37,6 +37,7 @@ CREATE TABLE comparisons (
 CREATE INDEX comparisons_by_order_gap ON comparisons (order_gap);
 CREATE INDEX comparisons_by_principle_gap ON comparisons (principle_gap);
 CREATE INDEX chains_by_score ON chains (score_last);
+CREATE INDEX chains_without_score ON chains (scored) WHERE NOT scored;
 -- raw scores of both answers by the preference model of an arm, and how far it is from the label
 CREATE TABLE scores (arm TEXT, row INT, a REAL, b REAL, gap REAL, PRIMARY KEY (arm, row))
     WITHOUT ROWID;
@@ -59,18 +60,20 @@ def open_for_writing(path: Path, identity: str) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        connection = _connect(path)
-        if not _fits(connection, identity):
-            connection.close()
-            _remove(path)
-            connection = _connect(path)
-            _create(connection, identity)
+        connection = _opened(path, identity) or _opened(_removed(path), identity, strictly=True)
+        if connection is None:
+            raise OSError("another process makes it for another run")
         return connection
     except (OSError, sqlite3.Error) as error:
         raise InputError(
             f"the index {path} cannot be written ({error}): delete it, or choose another folder"
             " by --cache"
         ) from error
+
+
+def writing(path: Path) -> sqlite3.Connection:
+    """A connection to an index that is there, for what is found out of its records later."""
+    return _connect(path)
 
 
 @contextmanager
@@ -103,23 +106,34 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _fits(connection: sqlite3.Connection, identity: str) -> bool:
+def _opened(path: Path, identity: str, *, strictly: bool = False) -> sqlite3.Connection | None:
+    """The index, with its tables; None where the file is another's, or none (unless strictly)."""
+    connection = None
     try:
-        found = dict(connection.execute("SELECT key, value FROM meta"))
-    except sqlite3.Error:
-        return False
-    return found == {"format": str(FORMAT), "identity": identity}
+        connection = _connect(path)
+        with transaction(connection):  # of two that begin at once the second finds the tables
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                _create(connection, identity)
+            found = dict(connection.execute("SELECT key, value FROM meta"))
+        if found == {"format": str(FORMAT), "identity": identity}:
+            return connection
+    except sqlite3.DatabaseError:
+        if strictly:
+            raise
+    if connection is not None:
+        connection.close()
+    return None
 
 
 def _create(connection: sqlite3.Connection, identity: str) -> None:
-    with transaction(connection):
-        for statement in _TABLES.split(";\n"):
-            connection.execute(statement)
-        connection.executemany(
-            "INSERT INTO meta VALUES (?, ?)", [("format", str(FORMAT)), ("identity", identity)]
-        )
+    for statement in _TABLES.split(";\n"):
+        connection.execute(statement)
+    connection.executemany(
+        "INSERT INTO meta VALUES (?, ?)", [("format", str(FORMAT)), ("identity", identity)]
+    )
 
 
-def _remove(path: Path) -> None:
+def _removed(path: Path) -> Path:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return path

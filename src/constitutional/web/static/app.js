@@ -82,3 +82,37 @@ function focusSearch() {
   field.select();
   return true;
 }
+
+// On a narrow screen the filters begin folded, so that records come first.
+const folded = document.querySelector(".fold-small");
+if (folded && matchMedia("(max-width: 860px)").matches) folded.open = false;
+
+// A run in progress: the part of the page that is alive is asked for again, as a document whose
+// scripts do not run, and put in the place of the old one.
+const EVERY = 3000;
+const pause = document.getElementById("pause");
+
+if (pause) {
+  pause.addEventListener("click", () => {
+    const on = pause.getAttribute("aria-pressed") !== "true";
+    pause.setAttribute("aria-pressed", String(on));
+    pause.textContent = on ? "Go on" : "Pause";
+  });
+}
+
+function look() {
+  const live = document.querySelector("[data-live]");
+  if (!live) return;
+  const waiting = document.hidden || (pause && pause.getAttribute("aria-pressed") === "true");
+  if (waiting || live.contains(document.activeElement)) return void setTimeout(look, EVERY);
+  const request = new XMLHttpRequest();
+  request.open("GET", location.pathname + location.search);
+  request.responseType = "document";
+  request.onload = () => {
+    const fresh = request.status === 200 && request.response && request.response.getElementById("live");
+    if (fresh) live.replaceWith(document.adoptNode(fresh));
+  };
+  request.onloadend = () => setTimeout(look, EVERY);
+  request.send();
+}
+setTimeout(look, EVERY);

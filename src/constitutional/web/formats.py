@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from constitutional.report.names import is_snapshot, shown
+
 UNKNOWN = "–"
 
 
@@ -46,6 +48,12 @@ def duration(seconds: float | None) -> str:
 def words(name: str) -> str:
     """A name of a measure or a stage, for people: no underscores."""
     return name.replace("_", " ")
+
+
+def policy(name: str) -> str:
+    """A policy as people call it; a snapshot with its step."""
+    arm, _, step = name.rpartition("@")
+    return f"{shown(arm)}, step {step}" if is_snapshot(name) else shown(name)
 
 
 FILTERS: Mapping[str, Callable[..., str]] = {
