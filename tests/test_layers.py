@@ -77,6 +77,7 @@ LAYERS = {
     "stages": "whole",
     "handover": "whole",
     "reading": "face",
+    "arena": "face",
     "cli": "face",
     "report": "face",
     "web": "face",

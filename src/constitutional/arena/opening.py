@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,11 @@ def usual_place() -> Path:
     folder = Path(home).expanduser() / "constitutional"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "votes.sqlite"
+
+
+def shown_place(place: str | Path) -> str:
+    """The place of votes for people to read: without the password of a URL."""
+    return re.sub(r"(?<=://)[^@/]*@", "...@", str(place))
 
 
 def open_arena(

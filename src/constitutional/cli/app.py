@@ -17,6 +17,7 @@ from constitutional.cli.monitor import monitor
 from constitutional.cli.plan import plan
 from constitutional.cli.red_team import red_team
 from constitutional.cli.serve import serve_pm
+from constitutional.cli.votes import app as votes_app
 from constitutional.cli.web import serve
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(constitution_app, name="constitution")
 app.add_typer(microworld_app, name="microworld")
 app.add_typer(evaluate_app, name="eval")
+app.add_typer(votes_app, name="votes")
 app.command(short_help="Look for the marks of over-training in any model's answers.")(monitor)
 app.command(short_help="Let a pretrained model write new prompts.")(red_team)
 app.command(short_help="Look at runs in a browser.")(serve)

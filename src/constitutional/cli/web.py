@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from constitutional.cli.votes import VotesPlace
+
+
+class Judged(StrEnum):
+    """What the arena asks about."""
+
+    ANSWERS = "answers"
+    COMPARISONS = "comparisons"
 
 
 def serve(
@@ -36,12 +47,33 @@ def serve(
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Where the search index is kept.")
     ] = None,
+    votes: VotesPlace = None,
+    judge: Annotated[
+        Judged,
+        typer.Option(
+            "--judge",
+            help="What the arena asks about: the policies' answers to held-out prompts, or the"
+            " comparisons that preference models learn from.",
+        ),
+    ] = Judged.ANSWERS,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("--policy", help="Only these policies meet in the arena (once for each)."),
+    ] = None,
 ) -> None:
-    """Look at runs in a browser, until Ctrl-C."""
+    """Look at runs in a browser, chat with their models and vote on them, until Ctrl-C."""
+    from constitutional.arena.opening import shown_place, usual_place
+    from constitutional.web.sections import chat_and_arena
     from constitutional.web.server import serve_runs
 
+    place = votes or usual_place()
+
     def tell(address: str) -> None:
-        print(f"Runs are served at {address}", file=sys.stderr, flush=True)
+        print(
+            f"Runs are served at {address}, and votes kept in {shown_place(place)}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     serve_runs(
         runs,
@@ -51,6 +83,9 @@ def serve(
         cache=cache or _cache(),
         scores=scores,
         tell=tell,
+        sections=partial(
+            chat_and_arena, votes=place, judge=judge.value, policies=tuple(policy or ())
+        ),
     )
 
 

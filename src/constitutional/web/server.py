@@ -11,7 +11,7 @@ from constitutional.errors import InputError, MissingExtraError
 from constitutional.web.app import make_app
 from constitutional.web.rendering import Section
 from constitutional.web.security import is_loopback
-from constitutional.web.served import served
+from constitutional.web.served import ServedRun, served
 
 try:
     import uvicorn
@@ -28,22 +28,24 @@ def serve_runs(
     cache: Path,
     scores: bool,
     tell: Callable[[str], None],
-    sections: Sequence[Section] = (),
+    sections: Callable[[Sequence[ServedRun]], Sequence[Section]],
 ) -> None:
     """Serve until interrupted; ``tell`` gets the address once requests are taken.
 
-    With ``scores`` the runs' own models score their records meanwhile.
+    With ``scores`` the runs' own models score their records meanwhile. ``sections`` makes what is
+    shown beside the runs.
 
     Where other machines reach ``host`` a token is needed, and made up if none is given. Raises
     InputError where the address cannot be listened at, RunFolderError where a folder is no run.
     """
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
+    shown = served(runs, cache, scores=scores)
     app = make_app(
-        served(runs, cache, scores=scores),
+        shown,
         token=token,
         hosts=[host] if is_loopback(host) else [],
-        sections=sections,
+        sections=sections(shown),
     )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -1,0 +1,29 @@
+"""What stands beside the runs: the chat with their models, and the arena."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from constitutional.arena.box import Arena
+from constitutional.arena.opening import Pairs, open_arena
+from constitutional.web.arena_pages import arena_section
+from constitutional.web.chat_pages import chat_section
+from constitutional.web.rendering import Section
+from constitutional.web.served import ServedRun
+
+
+def chat_and_arena(
+    runs: Sequence[ServedRun],
+    *,
+    votes: str | Path,
+    judge: Pairs = "answers",
+    policies: Sequence[str] = (),
+) -> list[Section]:
+    """Both, over ``runs``; nothing is loaded or opened before somebody comes to it."""
+
+    def arena() -> Arena:
+        shown = [served.run for served in runs]
+        return open_arena(shown, votes, pairs=judge, policies=policies)
+
+    return [chat_section([(served.name, served.run) for served in runs]), arena_section(arena)]
