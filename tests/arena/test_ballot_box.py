@@ -129,7 +129,7 @@ def test_what_is_no_vote_is_refused(database: Database, pairs: list[Pair], rater
     vote = judgement(rater, pairs[0])
     with pytest.raises(InputError, match="needs a UUID as its id, found 'one'"):
         cast(database, vote._replace(id="one"))
-    with pytest.raises(InputError, match="a pair that is not known"):
+    with pytest.raises(InputError, match="a pair or a rater that is not known"):
         cast(database, vote._replace(pair="0" * 32))
     assert counted(database, pairs) == []
 

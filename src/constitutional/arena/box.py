@@ -19,6 +19,7 @@ from constitutional.arena.votes import (
     take_back,
     version,
 )
+from constitutional.errors import InputError
 
 #: After a count of the votes it rests so many times as long as that took.
 _REST = 9
@@ -71,16 +72,13 @@ class Arena:
 
     def cast(self, judgement: Judgement) -> None:
         """Count a judgement, once. Raises InputError; see :func:`.votes.cast`."""
+        if judgement.pair not in self._pairs:
+            raise InputError("the vote names a pair that is not judged here: open the arena again")
         cast(self.database, judgement)
 
     def take_back(self, rater: Rater, judgement: str) -> None:
         """Undo a judgement. Raises InputError; see :func:`.votes.take_back`."""
         take_back(self.database, rater.id, judgement)
-
-    def version(self) -> str:
-        """Changes with every vote and undo."""
-        with self.database.reading() as connection:
-            return version(connection)
 
     def results(self) -> tuple[str, Results]:
         """What the votes say, and the version that it is of.
@@ -99,7 +97,3 @@ class Arena:
             now = time.monotonic()
             self._counted = _Counted(seen, found, now + _REST * (now - began))
             return seen, found
-
-    def pair(self, id_: str) -> Pair | None:
-        """The pair of that id, if it is one of this arena's."""
-        return self._pairs.get(id_)

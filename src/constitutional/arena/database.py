@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,7 @@ class Database:
 
     def insert_new(self, connection: Connection, table: type[Base], row: Mapping[str, Any]) -> bool:
         """Add a row that breaks no key; whether it was added. What is there stays as it is."""
-        key = inspect(table).primary_key[0]
-        added = connection.execute(self._insert(table).returning(key), row)
+        added = connection.execute(_insert(table, self.is_sqlite, returning=True), row)
         return added.one_or_none() is not None
 
     def insert_missing(
@@ -87,12 +87,9 @@ class Database:
     ) -> None:
         """Add those of ``rows`` that break no key."""
         for first in range(0, len(rows), _ROWS_AT_ONCE):
-            connection.execute(self._insert(table), rows[first : first + _ROWS_AT_ONCE])
-
-    def _insert(self, table: type[Base]) -> Any:
-        # two inserts of their own, because the clause is no part of standard SQL
-        make = sqlite.insert if self.is_sqlite else postgresql.insert
-        return make(table).on_conflict_do_nothing()
+            connection.execute(
+                _insert(table, self.is_sqlite, returning=False), rows[first : first + _ROWS_AT_ONCE]
+            )
 
     def close(self) -> None:
         """Give back all connections."""
@@ -107,6 +104,14 @@ class Database:
             config.set_main_option("script_location", str(scripts).replace("%", "%%"))
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
+
+
+@cache
+def _insert(table: type[Base], is_sqlite: bool, *, returning: bool) -> Any:
+    """An insert that leaves out what breaks a key: no part of standard SQL, so each has its own."""
+    make = sqlite.insert if is_sqlite else postgresql.insert
+    statement = make(table).on_conflict_do_nothing()
+    return statement.returning(inspect(table).primary_key[0]) if returning else statement
 
 
 def _engine(place: str | Path) -> Engine:

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import unicodedata
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from constitutional.arena.database import Database
 from constitutional.arena.records import Rater
@@ -14,6 +14,8 @@ from constitutional.arena.schema import RaterRow, now
 from constitutional.errors import InputError
 
 LONGEST_NAME = 80
+
+_BY_TOKEN = select(RaterRow.id, RaterRow.name).where(RaterRow.token == bindparam("token"))
 
 
 def invite(database: Database, name: str) -> str:
@@ -34,9 +36,8 @@ def find_rater(database: Database, token: str | None) -> Rater | None:
     """Whose token it is; None for nobody's."""
     if not token:
         return None
-    wanted = select(RaterRow.id, RaterRow.name).where(RaterRow.token == _digest(token))
     with database.reading() as connection:
-        row = connection.execute(wanted).one_or_none()
+        row = connection.execute(_BY_TOKEN, {"token": _digest(token)}).one_or_none()
     return None if row is None else Rater(row.id, row.name)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy.exc import IntegrityError
 
 from constitutional.arena.database import Database
 from constitutional.arena.records import CastVote, Judgement, Pair, Skip
@@ -14,9 +15,38 @@ from constitutional.arena.schema import JudgementRow, PairRow, RaterRow, UndoRow
 from constitutional.errors import InputError
 from constitutional.runs.lines import decode
 
-_EVENTS = (JudgementRow, UndoRow)
-
 Cast = Literal["counted", "counted before"]
+
+
+def _standing(*columns: Any) -> Select[Any]:
+    """Of the judgements that were not taken back, in the order in which they were cast."""
+    undone = select(UndoRow.judgement).where(UndoRow.judgement == JudgementRow.id)
+    return select(*columns).where(~undone.exists()).order_by(JudgementRow.number)
+
+
+# Made once: to make them for each vote would take longer than the database does.
+_TAKEN_BACK = (
+    select(func.count())
+    .select_from(UndoRow)
+    .join(JudgementRow, JudgementRow.id == UndoRow.judgement)
+    .where(JudgementRow.rater == bindparam("rater"), JudgementRow.pair == bindparam("pair"))
+)
+_BY_ID = select(
+    JudgementRow.rater, JudgementRow.pair, JudgementRow.choice, JudgementRow.shown
+).where(JudgementRow.id == bindparam("id"))
+_JUDGED = _standing(
+    JudgementRow.id,
+    JudgementRow.rater,
+    JudgementRow.pair,
+    JudgementRow.choice,
+    JudgementRow.shown,
+).where(JudgementRow.rater == bindparam("rater"))
+_VERSION = select(
+    *(select(func.count()).select_from(row).scalar_subquery() for row in (JudgementRow, UndoRow))
+)
+_VOTES = _standing(RaterRow.name, JudgementRow.pair, JudgementRow.choice, JudgementRow.shown).join(
+    RaterRow, RaterRow.id == JudgementRow.rater
+)
 
 
 class AlreadyJudgedError(InputError):
@@ -41,18 +71,15 @@ def cast(database: Database, judgement: Judgement) -> Cast:
     AlreadyJudgedError where this rater's judgement on the pair stands under another id.
     """
     id_ = _checked(judgement.id)
-    with database.writing() as connection:
-        if connection.scalar(select(PairRow.id).where(PairRow.id == judgement.pair)) is None:
-            raise InputError("the vote names a pair that is not known: open the arena again")
-        row = {**judgement._asdict(), "id": id_, "at": now()}
-        row["round"] = connection.scalar(_taken_back(judgement.rater, judgement.pair))
-        if database.insert_new(connection, JudgementRow, row):
-            return "counted"
-        there = connection.execute(
-            select(
-                JudgementRow.rater, JudgementRow.pair, JudgementRow.choice, JudgementRow.shown
-            ).where(JudgementRow.id == id_)
-        ).one_or_none()
+    row = {**judgement._asdict(), "id": id_, "at": now()}
+    try:
+        with database.writing() as connection:
+            row["round"] = connection.scalar(_TAKEN_BACK, row)
+            if database.insert_new(connection, JudgementRow, row):
+                return "counted"
+            there = connection.execute(_BY_ID, row).one_or_none()
+    except IntegrityError as error:
+        raise InputError("the vote names a pair or a rater that is not known") from error
     if there is None:
         raise AlreadyJudgedError("you have judged this pair already: undo that vote to change it")
     if tuple(there) != judgement[1:]:
@@ -67,7 +94,7 @@ def take_back(database: Database, rater: int, judgement: str) -> None:
     """
     id_ = _checked(judgement)
     with database.writing() as connection:
-        whose = connection.scalar(select(JudgementRow.rater).where(JudgementRow.id == id_))
+        whose = connection.scalar(_BY_ID, {"id": id_})
         if whose != rater:
             raise InputError("there is no vote of yours to take back here")
         database.insert_new(connection, UndoRow, {"judgement": id_, "at": now()})
@@ -75,33 +102,22 @@ def take_back(database: Database, rater: int, judgement: str) -> None:
 
 def judged(connection: Connection, rater: int) -> list[Judgement]:
     """All judgements of a rater that stand, in the order in which they were cast."""
-    wanted = _standing(
-        JudgementRow.id,
-        JudgementRow.rater,
-        JudgementRow.pair,
-        JudgementRow.choice,
-        JudgementRow.shown,
-    )
-    rows = connection.execute(wanted.where(JudgementRow.rater == rater))
-    return [Judgement(*row) for row in rows]
+    rows = connection.execute(_JUDGED, {"rater": rater})
+    return [Judgement._make(row) for row in rows]
 
 
 def version(connection: Connection) -> str:
     """Changes with everything that is cast or taken back, for nothing is ever deleted."""
-    counted = (select(func.count()).select_from(row).scalar_subquery() for row in _EVENTS)
-    cast_, undone = connection.execute(select(*counted)).one()
-    return f"{cast_}-{undone}"
+    made, undone = connection.execute(_VERSION).one()
+    return f"{made}-{undone}"
 
 
 def standing(
     connection: Connection, pairs: Mapping[str, Pair]
 ) -> tuple[list[CastVote], list[Skip]]:
     """The votes on ``pairs`` that stand, in order, and what was skipped."""
-    wanted = _standing(
-        RaterRow.name, JudgementRow.pair, JudgementRow.choice, JudgementRow.shown
-    ).join(RaterRow, RaterRow.id == JudgementRow.rater)
     votes, skips = [], []
-    for rater, pair, choice, shown in connection.execute(wanted):
+    for rater, pair, choice, shown in connection.execute(_VOTES):
         if pair not in pairs:
             continue
         if choice == "skip":
@@ -118,21 +134,6 @@ def stored_pairs(connection: Connection, runs: Collection[str] | None = None) ->
         wanted = wanted.where(PairRow.run_a.in_(runs), PairRow.run_b.in_(runs))
     for line in connection.scalars(wanted):
         yield decode(line.encode(), Pair)
-
-
-def _standing(*columns: Any) -> Select[Any]:
-    """Of the judgements that were not taken back."""
-    undone = select(UndoRow.judgement).where(UndoRow.judgement == JudgementRow.id)
-    return select(*columns).where(~undone.exists()).order_by(JudgementRow.number)
-
-
-def _taken_back(rater: int, pair: str) -> Select[int]:
-    return (
-        select(func.count())
-        .select_from(UndoRow)
-        .join(JudgementRow, JudgementRow.id == UndoRow.judgement)
-        .where(JudgementRow.rater == rater, JudgementRow.pair == pair)
-    )
 
 
 def _checked(id_: str) -> str:

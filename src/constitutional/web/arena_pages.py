@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+import anyio.to_thread
 from fastapi import APIRouter, Depends
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -30,6 +30,9 @@ from constitutional.web.warning import warned
 
 _PATH, _COOKIE = "/arena", "cai_rater"
 _NINETY_DAYS = 90 * 24 * 3600
+#: So many requests of raters are worked on at once; the others wait their turn, so that fifty take
+#: no longer than they must. More threads would only fight for the interpreter.
+_THREADS = 4
 #: What a page may say about what was just done; the address names one of these and nothing else.
 _SAID = {
     "already": "You had judged that pair already; the first vote stands.",
@@ -62,6 +65,7 @@ class ArenaPages:
     def __init__(self, open_arena: Callable[[], Arena]):
         self._open, self._opening = open_arena, threading.Lock()
         self._opened: Arena | None = None
+        self._threads = anyio.CapacityLimiter(_THREADS)
 
     def router(self) -> Any:
         """The routes; texts of prompts and answers come after the warning."""
@@ -122,25 +126,9 @@ class ArenaPages:
         answer.delete_cookie(_COOKIE, path=_PATH)
         return answer
 
-    def ask(self, request: Request) -> Response:
+    async def ask(self, request: Request) -> Response:
         """The next pair."""
-        arena, goal = self._arena(), self._goal(request)
-        rater = self._rater(request, arena)
-        if rater is None:
-            return _to(_PATH)
-        turn = arena.turn(rater, goal)
-        return pages(request).page(
-            request,
-            "arena_vote.html",
-            goal=goal,
-            question=QUESTIONS[goal],
-            rater=rater,
-            turn=turn,
-            last=None if turn.last is None else _in_words(turn.last),
-            # made here, so that a doubled click and a form that is sent again are one vote
-            vote=uuid4(),
-            said=_said(request),
-        )
+        return await self._done(request, lambda: self._next(request))
 
     async def vote(self, request: Request) -> Response:
         """A vote, a tie or a skip; then the next pair."""
@@ -164,7 +152,7 @@ class ArenaPages:
         def take_back() -> Response:
             goal = self._goal(request)
             arena, rater = self._voting(request)
-            arena.take_back(rater, str(form.get("vote", "")))
+            arena.take_back(rater, str(form.get("judgement", "")))
             return _to(f"{_PATH}/vote/{goal}?said=undone")
 
         return await self._done(request, take_back)
@@ -186,6 +174,25 @@ class ArenaPages:
     def version(self, request: Request) -> Response:
         """What the script of the results asks, to see whether there is news."""
         return JSONResponse({"version": self._arena().results()[0]})
+
+    def _next(self, request: Request) -> Response:
+        arena, goal = self._arena(), self._goal(request)
+        rater = self._rater(request, arena)
+        if rater is None:
+            return _to(_PATH)
+        turn = arena.turn(rater, goal)
+        return pages(request).page(
+            request,
+            "arena_vote.html",
+            goal=goal,
+            question=QUESTIONS[goal],
+            rater=rater,
+            turn=turn,
+            last=None if turn.last is None else _in_words(turn.last),
+            # made here, so that a doubled click and a form that is sent again are one vote
+            vote=uuid4(),
+            said=_said(request),
+        )
 
     def _arena(self) -> Arena:
         with self._opening:
@@ -212,7 +219,7 @@ class ArenaPages:
     async def _done(self, request: Request, do: Callable[[], Response]) -> Response:
         """What ``do`` answers, worked out beside the event loop; a sentence where it refuses."""
         try:
-            return await run_in_threadpool(do)
+            return await anyio.to_thread.run_sync(do, limiter=self._threads)
         except InputError as error:
             return pages(request).page(request, "sorry.html", status=400, sentence=str(error))
 
