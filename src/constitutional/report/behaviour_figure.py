@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from textwrap import fill
 from typing import Any
 
@@ -12,6 +13,7 @@ from constitutional.report.canvas import (
     GREY,
     ORANGE,
     Metrics,
+    Panel,
     counts,
     error_bars,
     new_figure,
@@ -28,6 +30,20 @@ _BARS = (
 
 def behaviour_figure(metrics: Metrics) -> Any | None:
     """One panel for the rounds, one for the policies; None where no judge read anything."""
+    panels = behaviour_panels(metrics)
+    if not panels:
+        return None
+    widths = [panel.width for panel in panels]
+    figure = new_figure(sum(widths), 3.6)
+    grid = figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)[0]
+    for axes, panel in zip(grid, panels, strict=True):
+        panel.draw(axes)
+        axes.set_title(panel.title)
+    return figure
+
+
+def behaviour_panels(metrics: Metrics) -> list[Panel]:
+    """Harm by round of revision, and the policies: what of both there is."""
     lines = _lines(metrics.get("revision_rounds", ()))
     everybody = metrics.get("policies", {})
     policies = {
@@ -36,17 +52,12 @@ def behaviour_figure(metrics: Metrics) -> Any | None:
         if "held_out" in everybody[name]
     }
     # in inches; a panel has room for its legend
-    widths = ((4.5, lines), (max(6.0, 1.6 * len(policies)), policies))
-    panels = [width for width, there in widths if there]
-    if not panels:
-        return None
-    figure = new_figure(sum(panels), 3.6)
-    axes = list(figure.subplots(1, len(panels), width_ratios=panels, squeeze=False)[0])
-    if lines:
-        _draw_rounds(axes.pop(0), lines)
-    if policies:
-        _draw_policies(axes.pop(0), policies)
-    return figure
+    rounds = Panel("Harm left after each revision", 4.5, 3.2, partial(_draw_rounds, lines=lines))
+    width = max(6.0, 1.6 * len(policies))
+    final = Panel(
+        "Policies on held-out prompts", width, 3.4, partial(_draw_policies, policies=policies)
+    )
+    return [panel for panel, there in ((rounds, lines), (final, policies)) if there]
 
 
 def _lines(rounds: Sequence[Metrics]) -> dict[str, list[tuple[int, Metrics]]]:
@@ -77,7 +88,6 @@ def _draw_rounds(axes: Any, lines: Mapping[str, Sequence[tuple[int, Metrics]]]) 
                 capsize=3,
             )
     axes.set(
-        title="Harm left after each revision",
         xlabel="round of critique and revision",
         ylabel="answers that comply with harm (%)",
         ylim=(0, 100),
@@ -102,7 +112,6 @@ def _draw_policies(axes: Any, policies: Mapping[str, Metrics]) -> None:
                 capsize=3,
             )
     axes.set(
-        title="Policies on held-out prompts",
         ylabel="answers (%)",
         ylim=(0, 100),
         xticks=range(len(policies)),

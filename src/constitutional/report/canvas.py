@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from constitutional.report.names import POLICIES, shown
 
@@ -31,6 +31,27 @@ _SETTINGS = {
     # the ids inside an SVG are drawn from this and not at random
     "svg.hashsalt": "constitutional",
 }
+
+
+class Panel(NamedTuple):
+    """A picture to stand by itself on a page, which says its title; ``draw`` gets empty axes.
+
+    ``width`` and ``height`` are in inches. ``rows`` are the relative heights of the axes, which are
+    given one above the other.
+    """
+
+    title: str
+    width: float
+    height: float
+    draw: Callable[..., None]
+    rows: Sequence[float] = (1,)
+
+    def figure(self) -> Any:
+        """The picture, drawn."""
+        figure = new_figure(self.width, self.height)
+        axes = figure.subplots(len(self.rows), 1, height_ratios=self.rows, sharex=True)
+        self.draw(*(axes if len(self.rows) > 1 else (axes,)))
+        return figure
 
 
 @contextmanager

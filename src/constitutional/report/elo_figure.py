@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from constitutional.report.canvas import Metrics, counts, error_bars, label, looks, new_figure
+from constitutional.report.canvas import (
+    Metrics,
+    Panel,
+    counts,
+    error_bars,
+    label,
+    looks,
+    new_figure,
+)
 from constitutional.report.names import in_order, zero
 
 #: More steps than these are not named beside a line.
@@ -18,34 +27,57 @@ class _Point(NamedTuple):
 
 def elo_figure(metrics: Metrics) -> Any | None:
     """Policies as crosses of two intervals; snapshots small and joined. None without ratings."""
+    points = _points(metrics)
+    if not in_order(points):
+        return None
+    figure = new_figure(7, 4.6)
+    axes = figure.subplots()
+    _draw(axes, metrics, points)
+    axes.set_title(_title(metrics, points, "\n"), fontsize=10)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="policy")
+    return figure
+
+
+def elo_panel(metrics: Metrics) -> Panel | None:
+    """The same for a page, with its legend below."""
+    points = _points(metrics)
+    if not in_order(points):
+        return None
+
+    def draw(axes: Any) -> None:
+        _draw(axes, metrics, points)
+        axes.figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+
+    return Panel(_title(metrics, points, " "), 5.4, 4.4, draw)
+
+
+def _points(metrics: Metrics) -> dict[str, _Point]:
     elo = metrics.get("elo", {})
     helpfulness, harmlessness = elo.get("helpfulness", {}), elo.get("harmlessness", {})
-    points = {
+    return {
         name: _Point(helpfulness[name], harmlessness[name])
         for name in helpfulness
         if name in harmlessness
     }
+
+
+def _title(metrics: Metrics, points: Mapping[str, _Point], between: str) -> str:
+    return (
+        f"Elo with 95% intervals, {zero(metrics['elo'])} at 0; small: snapshots with their RL step"
+        f"{between}({counts(p.harmlessness for p in points.values())} harmful prompts, "
+        f"{counts(p.helpfulness for p in points.values())} harmless ones)"
+    )
+
+
+def _draw(axes: Any, metrics: Metrics, points: dict[str, _Point]) -> None:
     final = in_order(points)
-    if not final:
-        return None
-    figure = new_figure(7, 4.6)
-    axes = figure.subplots()
     look = looks([*final, *metrics.get("arms", {})])
     for arm, entry in metrics.get("arms", {}).items():
         _draw_way(axes, arm, entry.get("along") or (), points, look[arm]["color"])
     for name in final:
         _draw_cross(axes, [points[name]], **look[name], label=label(name), markersize=8, zorder=3)
-    axes.set(
-        title=f"Elo with 95% intervals, {zero(elo)} at 0; small: snapshots with their RL step\n"
-        f"({counts(p.harmlessness for p in points.values())} harmful prompts, "
-        f"{counts(p.helpfulness for p in points.values())} harmless ones)",
-        xlabel="helpfulness Elo",
-        ylabel="harmlessness Elo",
-    )
-    axes.title.set_fontsize(10)
+    axes.set(xlabel="helpfulness Elo", ylabel="harmlessness Elo")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="policy")
-    return figure
 
 
 def _draw_way(axes: Any, arm: str, along: Any, points: dict[str, _Point], color: str) -> None:
