@@ -20,6 +20,12 @@ from constitutional.report.canvas import (
 )
 from constitutional.report.names import in_order, shown
 
+ROUNDS = "Harm left after each revision"
+FINAL = "Policies on held-out prompts"
+
+#: Inches beyond which the legend of the bars fits into a line.
+_ONE_LINE = 6.5
+
 _GROUPS = (("seen", "seen requests", BLUE), ("held_out", "held-out requests", ORANGE))
 _BARS = (
     ("harmful_compliance", "complies with harm", ORANGE),
@@ -33,7 +39,9 @@ def behaviour_figure(metrics: Metrics) -> Any | None:
     panels = behaviour_panels(metrics)
     if not panels:
         return None
-    widths = [panel.width for panel in panels]
+    # in inches; the legend of the policies has a line for itself here
+    final = max(6.0, 1.6 * len(_final(metrics)))
+    widths = [4.5 if panel.title == ROUNDS else final for panel in panels]
     figure = new_figure(sum(widths), 3.6)
     grid = figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)[0]
     for axes, panel in zip(grid, panels, strict=True):
@@ -44,20 +52,18 @@ def behaviour_figure(metrics: Metrics) -> Any | None:
 
 def behaviour_panels(metrics: Metrics) -> list[Panel]:
     """Harm by round of revision, and the policies: what of both there is."""
-    lines = _lines(metrics.get("revision_rounds", ()))
-    everybody = metrics.get("policies", {})
-    policies = {
-        name: everybody[name]["held_out"]
-        for name in in_order(everybody)
-        if "held_out" in everybody[name]
-    }
-    # in inches; a panel has room for its legend
-    rounds = Panel("Harm left after each revision", 4.5, 3.2, partial(_draw_rounds, lines=lines))
-    width = max(6.0, 1.6 * len(policies))
-    final = Panel(
-        "Policies on held-out prompts", width, 3.4, partial(_draw_policies, policies=policies)
-    )
+    lines, policies = _lines(metrics.get("revision_rounds", ())), _final(metrics)
+    rounds = Panel(ROUNDS, 4.6, 3.6, partial(_draw_rounds, lines=lines))
+    width = max(4.6, 1.05 * len(policies))
+    final = Panel(FINAL, width, 4.2, partial(_draw_policies, policies=policies))
     return [panel for panel, there in ((rounds, lines), (final, policies)) if there]
+
+
+def _final(metrics: Metrics) -> dict[str, Metrics]:
+    """The final policies that were judged on held-out prompts."""
+    policies = metrics.get("policies", {})
+    judged = (name for name in in_order(policies) if "held_out" in policies[name])
+    return {name: policies[name]["held_out"] for name in judged}
 
 
 def _lines(rounds: Sequence[Metrics]) -> dict[str, list[tuple[int, Metrics]]]:
@@ -121,7 +127,7 @@ def _draw_policies(axes: Any, policies: Mapping[str, Metrics]) -> None:
     axes.figure.legend(
         *axes.get_legend_handles_labels(),
         loc="outside lower right",
-        ncols=len(_BARS),
+        ncols=len(_BARS) if axes.figure.get_figwidth() > _ONE_LINE else 1,
         frameon=False,
         fontsize=8,
     )

@@ -35,7 +35,7 @@ def calibration_figure(metrics: Metrics) -> Any | None:
     panels = calibration_panels(metrics)
     if not panels:
         return None
-    figure = new_figure(sum(panel.width for panel in panels), panels[0].height)
+    figure = new_figure(4.6 * len(panels), 4.8)
     axes = figure.subplots(2, len(panels), height_ratios=panels[0].rows, sharex=True, squeeze=False)
     for column, panel in enumerate(panels):
         panel.draw(axes[0][column], axes[1][column])
@@ -54,7 +54,7 @@ def calibration_panels(metrics: Metrics) -> list[Panel]:
         curves = {arm: curve for arm, curve in curves.items() if curve.bins}
         if curves:
             draw = partial(_draw_panel, curves=curves, look=look)
-            panels.append(Panel(title, 4.6, 4.8, draw, rows=(2.4, 1)))
+            panels.append(Panel(title, 4.6, 4.4, draw, rows=(2.4, 1)))
     return panels
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from constitutional.report.canvas import (
@@ -38,17 +39,30 @@ def elo_figure(metrics: Metrics) -> Any | None:
     return figure
 
 
-def elo_panel(metrics: Metrics) -> Panel | None:
-    """The same for a page, with its legend below."""
+def elo_panels(metrics: Metrics) -> list[Panel]:
+    """The same for a page, with its legend below, and the way of RL from close by."""
     points = _points(metrics)
     if not in_order(points):
-        return None
+        return []
 
-    def draw(axes: Any) -> None:
+    def draw(axes: Any, near: bool = False) -> None:
         _draw(axes, metrics, points)
-        axes.figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+        if near:
+            _show_only(axes, on_the_way)
+        axes.figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
 
-    return Panel(_title(metrics, points, " "), 5.4, 4.4, draw)
+    whole = Panel("Harmlessness against helpfulness Elo", 4.6, 4.4, draw)
+    stops = {stop for arm in metrics.get("arms", {}) for stop in _way(metrics, arm, points)}
+    on_the_way = [points[policy] for policy in stops]
+    if not 1 < len(stops) < len(points):
+        return [whole]
+    return [whole, Panel("The same, RL from close by", 4.6, 4.4, partial(draw, near=True))]
+
+
+def elo_caption(metrics: Metrics) -> str:
+    """What the picture shows, in a sentence; "" without ratings."""
+    points = _points(metrics)
+    return _title(metrics, points, " ") if in_order(points) else ""
 
 
 def _points(metrics: Metrics) -> dict[str, _Point]:
@@ -78,6 +92,20 @@ def _draw(axes: Any, metrics: Metrics, points: dict[str, _Point]) -> None:
         _draw_cross(axes, [points[name]], **look[name], label=label(name), markersize=8, zorder=3)
     axes.set(xlabel="helpfulness Elo", ylabel="harmlessness Elo")
     axes.grid(alpha=0.3)
+
+
+def _way(metrics: Metrics, arm: str, points: Mapping[str, _Point]) -> list[str]:
+    """What an arm's RL starts from, its snapshots, and the arm, as far as they are rated."""
+    along = metrics["arms"][arm].get("along") or ()
+    return [name for name in dict.fromkeys([*(e["policy"] for e in along), arm]) if name in points]
+
+
+def _show_only(axes: Any, points: Sequence[_Point]) -> None:
+    """Cut to these points with their intervals, and a margin."""
+    for goal, set_limits in (("helpfulness", axes.set_xlim), ("harmlessness", axes.set_ylim)):
+        ends = [getattr(point, goal)[end] for point in points for end in ("low", "high")]
+        margin = 0.08 * (max(ends) - min(ends)) or 1.0
+        set_limits(min(ends) - margin, max(ends) + margin)
 
 
 def _draw_way(axes: Any, arm: str, along: Any, points: dict[str, _Point], color: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Any
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -32,6 +31,16 @@ _VARIABLES = {
     "#e69f00": "var(--amber)",
     "#b0b0b0": "var(--line)",
 }
+#: Less ink than a figure in a file, which has no page around it.
+_ON_A_PAGE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#777777",
+    "xtick.color": "#777777",
+    "ytick.color": "#777777",
+    "xtick.labelcolor": "#000000",
+    "ytick.labelcolor": "#000000",
+}
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b", re.IGNORECASE)
 #: matplotlib says this for all elements, in a style element.
 _OF_ALL = {"stroke-linejoin": "round", "stroke-linecap": "butt"}
@@ -40,8 +49,10 @@ _SIZE = re.compile(r"(?:^|\s)([\d.]+px)\s")
 
 def inline_svg(panel: Panel, name: str) -> Markup:
     """The panel as an ``svg`` element; ``name`` tells it apart from the others of a page."""
+    import matplotlib
+
     file = BytesIO()
-    with drawing():
+    with drawing(), matplotlib.rc_context(_ON_A_PAGE):
         panel.figure().savefig(file, format="svg", metadata={"Date": None})
     return inline(file.getvalue(), name, panel.title)
 
@@ -87,7 +98,13 @@ def _rename(element: ElementTree.Element, name: str) -> None:
 def _unstyle(element: ElementTree.Element) -> None:
     style = element.attrib.pop("style", "")
     for key, value in _declarations(style):
-        element.set(key, _COLOUR.sub(lambda found: _VARIABLES.get(found[0].lower(), found[0]), value))
+        element.set(
+            key, _COLOUR.sub(lambda found: _VARIABLES.get(found[0].lower(), found[0]), value)
+        )
+
+
+def _variable(colour: re.Match[str]) -> str:
+    return _VARIABLES.get(colour[0].lower(), colour[0])
 
 
 def _declarations(style: str) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from constitutional.report.canvas import (
+    BLUE,
     Metrics,
     Panel,
     counts,
@@ -158,6 +159,17 @@ def _points(history: Sequence[Metrics], key: str) -> list[tuple[int, float]]:
         for entry in history
         if entry.get(key) is not None and math.isfinite(entry[key])
     ]
+
+
+def loss_panel(title: str, losses: Sequence[tuple[int, float]]) -> Panel:
+    """The training loss of another model by step."""
+
+    def draw(axes: Any) -> None:
+        _label_steps(axes)
+        axes.plot(*zip(*losses, strict=True), color=BLUE, linewidth=1)
+        axes.set_ylim(bottom=0)
+
+    return Panel(title, _WIDTH, _HEIGHT, draw)
 
 
 def _label_steps(axes: Any) -> None:
