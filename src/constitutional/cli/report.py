@@ -24,3 +24,17 @@ def report(
     from constitutional.report.write import write_page
 
     print(write_page(runs, out, markdown=markdown))
+
+
+def show(
+    run: Annotated[Path, typer.Argument(help="The run's folder; it may be in progress.")],
+    chain: Annotated[
+        str | None, typer.Option("--chain", help="The id of the chain to show.")
+    ] = None,
+) -> None:
+    """Show a run in the terminal: results, curves, warnings, a chain with its revisions."""
+    from constitutional.reading import Run
+    from constitutional.report.show import show_run
+    from constitutional.report.summary import new_console
+
+    show_run(Run(run), new_console(), chain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
@@ -35,6 +35,9 @@ _COMPARISONS = (
 )
 
 _REPORTS = ("finetune.json", "preference_training.json", "harm_training.json", REPORT)
+
+if TYPE_CHECKING:
+    from constitutional.report.notebook import RunFigures
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -176,6 +179,19 @@ class Run:
     def losses(self, stage: str) -> list[tuple[int, float]]:
         """Step and loss of a finetuning or of a preference model; none before its end."""
         return [(step, loss) for step, loss in self.training_report(stage).get("losses", ())]
+
+    @property
+    def figures(self) -> RunFigures:
+        """The figures that its numbers allow so far, such as ``figures["elo"]``."""
+        from constitutional.report.notebook import figures_of
+
+        return figures_of(self)
+
+    def _repr_html_(self) -> str:
+        """Its policies with their numbers, where a notebook shows it."""
+        from constitutional.report.notebook import card_of
+
+        return card_of(self)
 
     @property
     def models(self) -> dict[str, str]:

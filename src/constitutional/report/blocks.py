@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from constitutional.reading.changes import Change
-from constitutional.report.canvas import Panel
+from constitutional.report.canvas import Key, Panel
 
 
 class Number(NamedTuple):
@@ -79,6 +79,7 @@ class Pictures:
     file: Path | None = None
     caption: str = ""
     small: bool = False
+    keys: Sequence[Key] = ()
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,21 @@ Metrics = Mapping[str, Any]
 #: is not seen on paper.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 _COLOURS = ("#000000", ORANGE, BLUE, GREEN, "#CC79A7", "#56B4E9", "#E69F00")
+#: What a page calls each of them, in its style sheet.
+COLOUR_NAMES = {
+    "#000000": "ink",
+    ORANGE: "orange",
+    BLUE: "blue",
+    GREEN: "green",
+    GREY: "grey",
+    "#CC79A7": "pink",
+    "#56B4E9": "sky",
+    "#E69F00": "amber",
+}
 #: Marks tell apart what is printed without colour; their number shares no factor with the colours.
 _MARKS = ("o", "s", "D", "^", "v", "P", "X", "*")
+
+_GLYPHS = dict(zip(_MARKS, "●■◆▲▼✚✖★", strict=True))
 
 _SETTINGS = {
     "text.usetex": False,
@@ -91,6 +104,24 @@ def looks(policies: Iterable[str]) -> dict[str, dict[str, str]]:
         name: {"color": _COLOURS[i % len(_COLOURS)], "marker": _MARKS[i % len(_MARKS)]}
         for i, name in enumerate(order)
     }
+
+
+class Key(NamedTuple):
+    """An entry of a legend that a page writes: the name of a colour, a mark, and the text."""
+
+    colour: str
+    mark: str
+    text: str
+
+
+def keys(policies: Iterable[str]) -> list[Key]:
+    """The legend of these policies, each as :func:`looks` has it among all of them."""
+    names = list(policies)
+    found = looks(names)
+    return [
+        Key(COLOUR_NAMES[found[name]["color"]], _GLYPHS[found[name]["marker"]], shown(name))
+        for name in names
+    ]
 
 
 def label(policy: str) -> str:

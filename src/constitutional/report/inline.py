@@ -14,21 +14,15 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from constitutional.report.canvas import Panel, drawing
+from constitutional.report.canvas import COLOUR_NAMES, Panel, drawing
 
 ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
 _XLINK = "{http://www.w3.org/1999/xlink}href"
 #: Names of the page's colours for those that figures are drawn with (``style.css``).
 _VARIABLES = {
+    **{colour.lower(): f"var(--{name})" for colour, name in COLOUR_NAMES.items()},
     "#000000": "currentColor",
     "#ffffff": "none",
-    "#0072b2": "var(--blue)",
-    "#d55e00": "var(--orange)",
-    "#009e73": "var(--green)",
-    "#777777": "var(--grey)",
-    "#cc79a7": "var(--pink)",
-    "#56b4e9": "var(--sky)",
-    "#e69f00": "var(--amber)",
     "#b0b0b0": "var(--line)",
 }
 #: Less ink than a figure in a file, which has no page around it.

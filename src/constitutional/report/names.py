@@ -56,6 +56,12 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in line) or "?"
 
 
+def printable(text: str) -> str:
+    """Text on its lines, with a question mark for all that a terminal would obey."""
+    kept = (c if c.isprintable() or c == "\n" else "?" for c in text.replace("\t", " "))
+    return "".join(kept)
+
+
 def stage_title(stage: str) -> str:
     """A stage for people: what is done in it."""
     if stage in _STAGES:

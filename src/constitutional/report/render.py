@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,16 @@ _BEGIN = re.compile(r"^(?=[-+#=])|(?<=^\d)(?=[.)]\s)|(?<=^\d\d)(?=[.)]\s)")
 
 def as_html(page: Page) -> str:
     """One file with its style and figures inside: it asks for nothing from anywhere."""
+    return _for_html().get_template("report.html").render(page=page)
+
+
+def as_card(title: str, subtitle: str, blocks: Sequence[Any]) -> str:
+    """A piece of HTML for a notebook."""
+    card = _for_html().get_template("card.html")
+    return card.render(title=title, subtitle=subtitle, shown=blocks)
+
+
+def _for_html() -> Environment:
     environment = Environment(
         loader=_LOADER,
         autoescape=True,
@@ -32,7 +43,7 @@ def as_html(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.globals["svgs"] = _svgs
-    return environment.get_template("report.html").render(page=page)
+    return environment
 
 
 def as_markdown(page: Page, folder: Path) -> str:
@@ -66,17 +77,20 @@ def _in_markdown(value: Any) -> Any:
     """
     if isinstance(value, Markup):
         return value
-    text = _SPECIAL.sub(lambda found: f"\\{found[0]}", " ".join(str(value).split()))
-    return _BEGIN.sub(r"\\", text)
+    return _BEGIN.sub(r"\\", _escaped(str(value)))
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
 
 
 def _cell(cell: Cell) -> Markup:
     """A cell of a table: a number and its interval, bold where a difference is sure."""
     if isinstance(cell, Number):
         interval = f" ({cell.interval})" if cell.interval else ""
-        said = _in_markdown(f"{cell.text}{interval}")
+        said = _escaped(f"{cell.text}{interval}")
         return Markup(f"**{said}**" if cell.sure else said)
-    return Markup(_in_markdown(cell.text if isinstance(cell, Bar) else cell))
+    return Markup(_escaped(cell.text if isinstance(cell, Bar) else cell))
 
 
 def _beside(file: Path, folder: Path) -> Markup:

@@ -9,6 +9,7 @@ from constitutional.errors import InputError
 from constitutional.reading.run import Run
 from constitutional.report.one.page import page_of
 from constitutional.report.render import as_html, as_markdown
+from constitutional.report.several.page import page_of_several
 from constitutional.runs import atomic_write
 
 
@@ -26,6 +27,6 @@ def write_page(folders: Sequence[Path], out: Path | None = None, *, markdown: bo
         raise InputError("a folder stands where the report is to go: give --out a file", path=out)
     if not out.parent.is_dir():
         raise InputError("there is no such folder: make it, or give --out another", path=out.parent)
-    page = page_of(runs[0])
+    page = page_of_several(runs) if len(runs) > 1 else page_of(runs[0])
     atomic_write(out, (as_markdown(page, out.parent) if markdown else as_html(page)).encode())
     return out

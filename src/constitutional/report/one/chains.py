@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from constitutional.constitution import Principle
 from constitutional.reading.changes import word_changes
+from constitutional.reading.run import Run
 from constitutional.report.blocks import ChainCard, Fold, Pairs, Paragraph, Section, Step, Table
 from constitutional.report.names import plain
 from constitutional.report.numbers import counted
@@ -26,9 +27,8 @@ def example_chains(view: View) -> Section | None:
     chains = view.run.chains
     if not chains:
         return None
-    chosen = heapq.nsmallest(EXAMPLES, chains, key=lambda c: sha256(c.id.encode()).digest())
-    cards = [_card(chain, view.principles) for chain in chosen]
-    rule = RULE.format(count=len(chosen), all=f"{len(chains):,}")
+    cards = [card(chain, view.principles) for chain in chosen_chains(view.run, EXAMPLES)]
+    rule = RULE.format(count=len(cards), all=f"{len(chains):,}")
     warning = (
         "Red-team prompts ask for harm, and a helpful-only model complies: the texts below may "
         "offend or hurt."
@@ -37,6 +37,11 @@ def example_chains(view: View) -> Section | None:
     return Section(
         "chains", "Example chains", [Paragraph(rule), Paragraph(warning, "warning"), fold]
     )
+
+
+def chosen_chains(run: Run, number: int) -> list[Chain]:
+    """So many chains by the rule."""
+    return heapq.nsmallest(number, run.chains, key=lambda c: sha256(c.id.encode()).digest())
 
 
 def constitution(view: View) -> Section | None:
@@ -79,7 +84,8 @@ def _drawn(view: View) -> dict[str, int]:
     return counts
 
 
-def _card(chain: Chain, principles: Mapping[str, Principle]) -> ChainCard:
+def card(chain: Chain, principles: Mapping[str, Principle]) -> ChainCard:
+    """A chain as a page shows it, with what each round changed."""
     return ChainCard(
         id=chain.id,
         tags=chain.tags,

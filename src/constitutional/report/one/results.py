@@ -97,11 +97,12 @@ def policy_table(view: View, names: Sequence[str], caption: str) -> Table:
         row += [percent(shares[name].get(m)) for m in measures]
         row += [rating(_elo(view)[goal].get(name)) for goal in goals]
         rows.append(row)
+    said = [caption] * bool(caption)
     if goals:
-        caption += f" Elo counts from {zero(_elo(view))}; intervals by bootstrap over prompts."
+        said.append(f"Elo counts from {zero(_elo(view))}; intervals by bootstrap over prompts.")
     if measures:
-        caption += " n: harmful + harmless prompts."
-    return Table([*head, *(f"{goal} Elo" for goal in goals)], rows, caption)
+        said.append("n: harmful + harmless prompts.")
+    return Table([*head, *(f"{goal} Elo" for goal in goals)], rows, " ".join(said))
 
 
 def rounds(view: View) -> Section | None:

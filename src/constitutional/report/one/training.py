@@ -7,6 +7,7 @@ from typing import Any
 
 from constitutional.report.arms import training_sentence
 from constitutional.report.blocks import Cell, Fold, Number, Paragraph, Pictures, Section, Table
+from constitutional.report.canvas import keys
 from constitutional.report.names import shown, stage_title
 from constitutional.report.numbers import percent, plain_number
 from constitutional.report.one.view import View
@@ -22,11 +23,15 @@ def reinforcement(view: View) -> Section | None:
     curves = curve_panels(view.metrics)
     if curves:
         how = "Means over each step's answers; docs/metrics.md defines every entry."
-        blocks.append(Pictures("curves", curves, view.drawn("rl_curves"), how, small=True))
+        trained = [arm for arm, entry in view.arms.items() if entry.get("training")]
+        drawn = view.drawn("rl_curves")
+        blocks.append(Pictures("curves", curves, drawn, how, small=True, keys=keys(trained)))
     monitors = monitor_panels(view.metrics)
     if monitors:
         how = "Percent of answers to held-out prompts, with 95% intervals. Dotted: where it flags."
-        blocks.append(Pictures("monitors", monitors, view.drawn("rl_monitors"), how, small=True))
+        watched = [arm for arm, entry in view.arms.items() if entry.get("along")]
+        drawn = view.drawn("rl_monitors")
+        blocks.append(Pictures("monitors", monitors, drawn, how, small=True, keys=keys(watched)))
     for arm, entry in view.arms.items():
         if entry.get("along"):
             blocks.append(_monitors(arm, entry["along"]))
