@@ -79,6 +79,7 @@ LAYERS = {
     "reading": "face",
     "cli": "face",
     "report": "face",
+    "web": "face",
 }
 
 # What a layer may import besides its own wing; a stage may not import another stage.

@@ -88,7 +88,7 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
         red_team=red_team,
         helpful=helpful,
         evaluation=judged_on,
-        judge=_judge(recipe),
+        judge=judge_called(evaluation.judge if evaluation else None),
         pretrained_model=pretrained,
         helpful_model=helpful_model,
         rl=rl,
@@ -145,8 +145,9 @@ def _ai_judge(
     return judge
 
 
-def _judge(recipe: Recipe) -> Judge | None:
-    if recipe.evaluation is None or recipe.evaluation.judge is None:
+def judge_called(name: str | None) -> Judge | None:
+    """The judge that a recipe names, which reads one answer at a time; None without a name."""
+    if name is None:
         return None
     from constitutional.microworld.oracle import Oracle
 

@@ -50,16 +50,17 @@ class Block(BaseModel):
         return self.model_dump_json().encode() + b"\n"
 
 
-class _Done(NamedTuple):
-    """Where both files stand after a block."""
+class Position(NamedTuple):
+    """Where both files stand after a block: how many, and where in bytes."""
 
     blocks: int
     records: int
     records_end: int
     blocks_end: int
 
-    def add(self, block: Block) -> _Done:
-        return _Done(
+    def add(self, block: Block) -> Position:
+        """Where they stand after the next block."""
+        return Position(
             self.blocks + 1,
             self.records + block.records,
             block.end,
@@ -67,8 +68,12 @@ class _Done(NamedTuple):
         )
 
 
+#: Before the first block.
+BEGINNING = Position(0, 0, 0, 0)
+
+
 class _Scan(NamedTuple):
-    done: _Done
+    done: Position
     reason: str | None
     cut: int
 
@@ -167,6 +172,30 @@ def read_records(folder: str | Path, record_type: type[R]) -> Records[R]:
         raise explain(error, folder) from error
 
 
+def new_blocks(folder: Path, after: Position = BEGINNING) -> Iterator[tuple[Position, bytes]]:
+    """The verified blocks behind ``after``: the position after each, and the bytes of its records.
+
+    For readers that follow a live run, without lock or repair: it ends where the next block is not
+    whole, or not there yet.
+    """
+    try:
+        with (folder / BLOCKS).open("rb") as sidecar, (folder / RECORDS).open("rb") as stream:
+            sidecar.seek(after.blocks_end)
+            *lines, _ = sidecar.read().split(b"\n")
+            for line in lines:
+                block, _ = _verify(line, after, stream, os.fstat(stream.fileno()).st_size)
+                if block is None:
+                    return
+                stream.seek(after.records_end)
+                data = stream.read(block.end - after.records_end)
+                after = after.add(block)
+                yield after, data
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise explain(error, folder) from error
+
+
 def count_records(folder: Path) -> int:
     """How many records the sidecar in ``folder`` promises; quick, hashes are not checked."""
     try:
@@ -176,7 +205,7 @@ def count_records(folder: Path) -> int:
     return sum(block.records for block in map(_parse, lines) if block is not None)
 
 
-def _records(folder: Path, record_type: type[R], done: _Done) -> Records[R]:
+def _records(folder: Path, record_type: type[R], done: Position) -> Records[R]:
     return Records(folder / RECORDS, record_type, count=done.records, size=done.records_end)
 
 
@@ -191,7 +220,7 @@ def _parse(line: bytes) -> Block | None:
 
 def _scan(folder: Path) -> _Scan:
     *lines, rest = (folder / BLOCKS).read_bytes().split(b"\n")
-    done = _Done(0, 0, 0, 0)
+    done = BEGINNING
     reason: str | None = None
     with (folder / RECORDS).open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -211,7 +240,7 @@ def _scan(folder: Path) -> _Scan:
 
 
 def _verify(
-    line: bytes, done: _Done, stream: BinaryIO, size: int
+    line: bytes, done: Position, stream: BinaryIO, size: int
 ) -> tuple[Block | None, str | None]:
     block = _parse(line)
     if block is None or block.block != done.blocks or block.end <= done.records_end:

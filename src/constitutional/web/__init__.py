@@ -1,0 +1,1 @@
+"""The run browser: a web application that shows what runs hold, and takes votes and questions."""

@@ -1,0 +1,67 @@
+"""The application behind a socket of this machine."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from constitutional.errors import InputError, MissingExtraError
+from constitutional.web.app import make_app
+from constitutional.web.rendering import Section
+from constitutional.web.security import is_loopback
+from constitutional.web.served import served
+
+try:
+    import uvicorn
+except ImportError as error:
+    raise MissingExtraError(error.name or "uvicorn", "web", "cai serve") from error
+
+
+def serve_runs(
+    runs: Sequence[Path],
+    *,
+    host: str,
+    port: int,
+    token: str | None,
+    cache: Path,
+    scores: bool,
+    tell: Callable[[str], None],
+    sections: Sequence[Section] = (),
+) -> None:
+    """Serve until interrupted; ``tell`` gets the address once requests are taken.
+
+    With ``scores`` the runs' own models score their records meanwhile.
+
+    Where other machines reach ``host`` a token is needed, and made up if none is given. Raises
+    InputError where the address cannot be listened at, RunFolderError where a folder is no run.
+    """
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(24)
+    app = make_app(
+        served(runs, cache, scores=scores),
+        token=token,
+        hosts=[host] if is_loopback(host) else [],
+        sections=sections,
+    )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{host}:{port} cannot be listened at ({why}): choose another --host or --port"
+        ) from error
+    name = f"[{host}]" if ":" in host else host
+    address = f"http://{name}:{listening.getsockname()[1]}/"
+    tell(address if token is None else f"{address}?token={token}")
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        server_header=False,
+        # nobody in front of us is known, whose word on the caller could be taken
+        proxy_headers=False,
+        timeout_graceful_shutdown=3,
+    )
+    uvicorn.Server(config).run(sockets=[listening])
