@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from constitutional.reading.changes import Change
+from constitutional.reading.differences import Piece
 from constitutional.report.canvas import Key, Panel
 
 
@@ -108,7 +108,7 @@ class Step(NamedTuple):
     principle_text: str
     critique: str | None
     revision: str
-    changes: Sequence[Change]
+    changes: Sequence[Piece]
     flags: Sequence[str]
 
 

@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from constitutional.constitution import Principle
 from constitutional.evaluation.verdicts import Verdict
+from constitutional.reading.differences import Piece, differences
 from constitutional.runs.records import Chain, Round, Sample
 from constitutional.web.asking import FACETS, ON_A_PAGE, around, asked
-from constitutional.web.differences import Piece, differences
 from constitutional.web.index.build import CHAIN_STAGES
 from constitutional.web.index.query import facets, find, search
 from constitutional.web.index.rows import rounds_that_changed, verdict_on

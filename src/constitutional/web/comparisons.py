@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from constitutional.constitution import Principle
 from constitutional.feedback.verdicts import by_principle, in_order
+from constitutional.reading.differences import Piece, differences
 from constitutional.runs.records import Comparison, Reading
 from constitutional.web.asking import FACETS, ON_A_PAGE, around, asked
-from constitutional.web.differences import Piece, differences
 from constitutional.web.index.query import Score, facets, find, scored_arms, scores, search
 from constitutional.web.index.rows import order_gap, principle_gap
 from constitutional.web.rendering import pages

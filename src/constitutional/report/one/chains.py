@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
 from constitutional.constitution import Principle
-from constitutional.reading.changes import word_changes
+from constitutional.reading.differences import differences
 from constitutional.reading.run import Run
 from constitutional.report.blocks import ChainCard, Fold, Pairs, Paragraph, Section, Step, Table
 from constitutional.report.names import plain
@@ -106,7 +106,7 @@ def _steps(chain: Chain, principles: Mapping[str, Principle]) -> Iterator[Step]:
             principle_text="" if known is None else known.text,
             critique=None if round_.critique is None else round_.critique.text,
             revision=revision.text,
-            changes=() if same else word_changes(before.text, revision.text),
+            changes=() if same else differences(before.text, revision.text),
             flags=[plain(str(flag)).replace("_", " ") for flag in revision.flags],
         )
         before = revision if revision.usable else before
