@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from constitutional.constitution import Principle
 from constitutional.evaluation.verdicts import Verdict
+from constitutional.reading.differences import Piece, differences
 from constitutional.runs.records import Chain, Round, Sample
 from constitutional.web.asking import FACETS, ON_A_PAGE, around, asked, record_asked_for
-from constitutional.web.differences import Piece, differences
 from constitutional.web.index.build import CHAIN_STAGES
 from constitutional.web.index.query import facets, search
 from constitutional.web.index.rows import rounds_that_changed, verdict_on

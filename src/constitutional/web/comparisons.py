@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from constitutional.constitution import Principle
 from constitutional.feedback.verdicts import by_principle, in_order
+from constitutional.reading.differences import Piece, differences
 from constitutional.runs.records import Comparison, Reading
 from constitutional.web.asking import FACETS, ON_A_PAGE, around, asked, record_asked_for
-from constitutional.web.differences import Piece, differences
 from constitutional.web.index.query import Score, facets, scored_arms, scores, search
 from constitutional.web.index.rows import order_gap, principle_gap
 from constitutional.web.rendering import pages
