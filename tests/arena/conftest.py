@@ -64,6 +64,7 @@ def pair() -> Callable[..., Pair]:
         policies: tuple[str | None, str | None] = ("sl_cai", "rl_cai"),
         texts: tuple[str, str] | None = None,
         runs: tuple[str, str] = ("r1", "r1"),
+        asked: str = "Question {}?",
     ) -> Pair:
         one, other = (
             Side(run=run, run_name="demo-0", policy=policy, text=text)
@@ -71,7 +72,7 @@ def pair() -> Callable[..., Pair]:
                 runs, policies, texts or (f"Yes {number}", f"No {number}"), strict=True
             )
         )
-        prompt = Conversation.of(f"Question {number}?")
+        prompt = Conversation.of(asked.format(number))
         return Pair.of(one, other, goal=goal, prompt_id=f"q{number}", prompt=prompt)
 
     return make

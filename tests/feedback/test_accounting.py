@@ -98,6 +98,25 @@ def test_what_could_not_be_read_is_counted_by_cause_and_principle() -> None:
     assert q.mean_confidence == pytest.approx(0.6)
 
 
+def test_position_and_accuracy_are_counted_by_principle() -> None:
+    made = [
+        # (A) in both orders: the place decided
+        read("1", reading("ab", 0.9, "p"), reading("ba", 0.2, "p")),
+        read("2", reading("ab", 0.9, "p"), reading("ba", 0.8, "p")),
+        read("3", reading("ab", 0.1, "q"), reading("ba", 0.3, "q")),
+        # by two principles at once: right by neither alone
+        read("4", reading("ab", 0.9, "p"), reading("ba", 0.9, "q")),
+    ]
+    reference: dict[str, Preference] = {"1": "a", "2": "b", "3": "b", "4": "a"}
+    found = account(made, reference)
+    p, q = (use.decided_by_position for use in found.principles)
+    assert p is not None and q is not None
+    assert (p.value, p.n, q.value, q.n) == (0.5, 2, 0.0, 1)
+    assert found.agreement is not None
+    by_principle = found.agreement.principles
+    assert {k: (e.value, e.n) for k, e in by_principle.items()} == {"p": (0.5, 2), "q": (1.0, 1)}
+
+
 def test_confidence_of_votes_is_that_of_their_share() -> None:
     votes = [reading("ab", float(i < 3), votes=1) for i in range(4)]
     found = account([read("x", *votes)])

@@ -13,34 +13,42 @@ from constitutional.arena.database import Database
 from constitutional.arena.pairs import PROMPTS, Pool, pairs_of_answers, pairs_of_comparisons
 from constitutional.errors import InputError
 from constitutional.reading import Run
+from constitutional.runs.files import make_folder
 
 #: Answers of policies against each other, or the pairs that preference models learn from.
 Pairs = Literal["answers", "comparisons"]
 
 
 def usual_place() -> Path:
-    """The SQLite file where votes are kept unless another place is named; its folder is made."""
+    """The SQLite file where votes are kept unless another place is named."""
     home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    folder = Path(home).expanduser() / "constitutional"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / "votes.sqlite"
+    return Path(home).expanduser() / "constitutional" / "votes.sqlite"
 
 
-def shown_place(place: str | Path) -> str:
-    """The place of votes for people to read: without the password of a URL."""
-    return re.sub(r"(?<=://)[^@/]*@", "...@", str(place))
+def open_votes(place: str | None) -> Database:
+    """The database at ``place``: a file, a URL, or None for the usual file. Raises InputError."""
+    if place is not None:
+        return Database.open(place)
+    usual = usual_place()
+    make_folder(usual.parent)
+    return Database.open(usual)
+
+
+def shown_place(place: str | None) -> str:
+    """The place of votes for people to read: without the user and the password of a URL."""
+    return re.sub(r"(?<=://)[^@/]*@", "...@", place or str(usual_place()))
 
 
 def open_arena(
     runs: Sequence[Run],
-    place: str | Path,
+    place: str | None,
     *,
     pairs: Pairs = "answers",
     policies: Sequence[str] = (),
     prompts: int = PROMPTS,
     seed: int = 0,
 ) -> Arena:
-    """The arena over ``runs``, with its votes at ``place`` (a file, or a PostgreSQL URL).
+    """The arena over ``runs``, with its votes at ``place`` (see :func:`open_votes`).
 
     Raises InputError where there is nothing to judge, or the database cannot be used.
     """
@@ -50,7 +58,7 @@ def open_arena(
             "there is nothing to judge: all answers to the same prompt are the same; name other "
             "policies"
         )
-    return Arena(Database.open(place), pool, seed=seed)
+    return Arena(open_votes(place), pool, seed=seed)
 
 
 def _pool(

@@ -16,6 +16,7 @@ from constitutional.cli.microworld import app as microworld_app
 from constitutional.cli.monitor import monitor
 from constitutional.cli.plan import plan
 from constitutional.cli.red_team import red_team
+from constitutional.cli.report import report, show
 from constitutional.cli.serve import serve_pm
 from constitutional.cli.votes import app as votes_app
 from constitutional.cli.web import serve
@@ -33,6 +34,8 @@ app.add_typer(evaluate_app, name="eval")
 app.add_typer(votes_app, name="votes")
 app.command(short_help="Look for the marks of over-training in any model's answers.")(monitor)
 app.command(short_help="Let a pretrained model write new prompts.")(red_team)
+app.command(short_help="Write a report of a run, or of several side by side.")(report)
+app.command(short_help="Show a run in the terminal, finished or in progress.")(show)
 app.command(short_help="Look at runs in a browser.")(serve)
 app.command("serve-pm", short_help="Serve a preference model to an RL library.")(serve_pm)
 app.command(short_help="Hand a run over to OpenRLHF, verl or TRL.")(export)

@@ -46,11 +46,10 @@ def invite(
     ] = "http://127.0.0.1:8020",
 ) -> None:
     """Make raters, and print a link for each. A link cannot be shown again."""
-    from constitutional.arena.database import Database
-    from constitutional.arena.opening import usual_place
+    from constitutional.arena.opening import open_votes
     from constitutional.arena.raters import invite as made
 
-    database = Database.open(votes or usual_place())
+    database = open_votes(votes)
     for name in names:
         print(f"{name}\t{address.rstrip('/')}/arena/join?rater={made(database, name)}")
 
@@ -85,15 +84,14 @@ def comparisons(
 
 def _votes(place: str | None, folders: list[Path] | None) -> tuple[list[Pair], list[CastVote]]:
     """The pairs of the database, or those between the runs, and the votes on them that stand."""
-    from constitutional.arena.database import Database
-    from constitutional.arena.opening import usual_place
+    from constitutional.arena.opening import open_votes
     from constitutional.arena.pairs import mark_of
     from constitutional.arena.votes import standing, stored_pairs
     from constitutional.errors import InputError
     from constitutional.reading import Run
 
     marks = None if folders is None else [mark_of(Run(folder)) for folder in folders]
-    with Database.open(place or usual_place()).reading() as connection:
+    with open_votes(place).reading() as connection:
         pairs = list(stored_pairs(connection, marks))
         votes, _ = standing(connection, {pair.id: pair for pair in pairs})
     if not votes:

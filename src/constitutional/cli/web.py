@@ -62,18 +62,13 @@ def serve(
     ] = None,
 ) -> None:
     """Look at runs in a browser, chat with their models and vote on them, until Ctrl-C."""
-    from constitutional.arena.opening import shown_place, usual_place
+    from constitutional.arena.opening import shown_place
     from constitutional.web.sections import chat_and_arena
     from constitutional.web.server import serve_runs
 
-    place = votes or usual_place()
-
     def tell(address: str) -> None:
-        print(
-            f"Runs are served at {address}, and votes kept in {shown_place(place)}",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"Runs are served at {address}", file=sys.stderr, flush=True)
+        print(f"Votes are kept in {shown_place(votes)}", file=sys.stderr, flush=True)
 
     serve_runs(
         runs,
@@ -84,7 +79,7 @@ def serve(
         scores=scores,
         tell=tell,
         sections=partial(
-            chat_and_arena, votes=place, judge=judge.value, policies=tuple(policy or ())
+            chat_and_arena, votes=votes, judge=judge.value, policies=tuple(policy or ())
         ),
     )
 

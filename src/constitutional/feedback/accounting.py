@@ -28,7 +28,8 @@ class PrincipleUse(_Record):
     """One principle: the comparisons it was used for, and their readings by it.
 
     ``mean_confidence`` is the mean of max(p, 1 - p) over these comparisons, where p is combined
-    from the readings by this principle; None when none could be read.
+    from the readings by this principle; None when none could be read. ``decided_by_position`` is
+    that of :class:`Accounting`, by the readings by this principle.
     """
 
     principle: str
@@ -37,6 +38,7 @@ class PrincipleUse(_Record):
     unreadable: int
     refusals: int
     mean_confidence: float | None
+    decided_by_position: Estimate | None
 
 
 class Bin(_Record):
@@ -53,7 +55,8 @@ class Agreement(_Record):
 
     A label of exactly 0.5 is undecided and counts as not right. ``expected_calibration_error`` is
     the mean over the telling pairs of |accuracy - mean confidence| of their bin, where confidence
-    is max(p, 1 - p): folded so, it does not depend on which answer is called a.
+    is max(p, 1 - p): folded so, it does not depend on which answer is called a. ``principles`` has
+    the accuracy by principle, of the comparisons that were made by one alone.
     """
 
     telling: int
@@ -66,6 +69,7 @@ class Agreement(_Record):
     decided_by_position: Estimate | None
     calibration: tuple[Bin, ...]
     expected_calibration_error: float | None
+    principles: dict[str, Estimate]
 
 
 class Accounting(_Record):
@@ -123,6 +127,8 @@ class Ledger:
         self._position, self._telling_position = _Position(), _Position()
         self._uses: dict[str, _Use] = {}
         self._confidences, self._right = array("d"), array("d")
+        #: How many telling pairs were judged by a principle alone, and how many of them rightly.
+        self._by_principle: dict[str, tuple[int, int]] = {}
 
     def add(self, comparison: Comparison, better: Preference | None = None) -> None:
         """Count one; ``better`` is what a reference says of it, None where it is not asked."""
@@ -136,7 +142,7 @@ class Ledger:
             counts["votes"] += reading.votes
             if reading.prob_a is None:
                 self._causes[reading.unreadable] += 1
-        self._position.add(comparison)
+        self._position.add(comparison.readings)
         for group in by_principle(comparison.readings):
             name = group[0].principle
             self._uses.setdefault(name, _Use(name)).add(group)
@@ -167,12 +173,18 @@ class Ledger:
             self._counts["ties"] += 1
             return
         self._counts["telling"] += 1
-        self._telling_position.add(comparison)
+        self._telling_position.add(comparison.readings)
         p = probability(comparison)
         if p is not None:
+            right = (p > 0.5) if better == "a" else (p < 0.5)
             self._confidences.append(max(p, 1 - p))
-            self._right.append((p > 0.5) if better == "a" else (p < 0.5))
+            self._right.append(right)
             self._counts["undecided"] += p == 0.5
+            principles = {reading.principle for reading in comparison.readings}
+            if len(principles) == 1:
+                name = principles.pop()
+                n, hits = self._by_principle.get(name, (0, 0))
+                self._by_principle[name] = (n + 1, hits + right)
 
     def _agreement(self) -> Agreement:
         judged = zip(self._confidences, self._right, strict=True)
@@ -186,6 +198,11 @@ class Ledger:
             decided_by_position=self._telling_position.share(),
             calibration=tuple(_accuracy_of(bin_) for bin_ in curve),
             expected_calibration_error=calibration.calibration_error(curve),
+            principles={
+                name: accuracy
+                for name, (n, hits) in sorted(self._by_principle.items())
+                if (accuracy := proportion(hits, n)) is not None
+            },
         )
 
 
@@ -200,8 +217,8 @@ class _Position:
     def __init__(self) -> None:
         self._same = self._both = 0
 
-    def add(self, comparison: Comparison) -> None:
-        ab, ba = _one_order(comparison, "ab"), _one_order(comparison, "ba")
+    def add(self, readings: Sequence[Reading]) -> None:
+        ab, ba = _one_order(readings, "ab"), _one_order(readings, "ba")
         if ab is not None and ba is not None:
             self._both += 1
             # a is option (A) in the first order and (B) in the second
@@ -212,10 +229,10 @@ class _Position:
         return proportion(self._same, self._both)
 
 
-def _one_order(comparison: Comparison, order: str) -> float | None:
+def _one_order(readings: Sequence[Reading], order: str) -> float | None:
     """The mean over the principles that were read in both orders."""
     values = []
-    for group in by_principle(comparison.readings):
+    for group in by_principle(readings):
         ab, ba = in_order(group, "ab"), in_order(group, "ba")
         if ab is not None and ba is not None:
             values.append(ab if order == "ab" else ba)
@@ -229,6 +246,7 @@ class _Use:
         self._principle = principle
         self._uses = self._readings = self._unreadable = self._refusals = 0
         self._confidences = array("d")
+        self._position = _Position()
 
     def add(self, group: Sequence[Reading]) -> None:
         """The readings of one comparison by this principle."""
@@ -236,6 +254,7 @@ class _Use:
         self._readings += len(group)
         self._unreadable += sum(reading.prob_a is None for reading in group)
         self._refusals += sum(reading.unreadable == REFUSED for reading in group)
+        self._position.add(group)
         p = combined(group)
         if p is not None:
             self._confidences.append(max(p, 1 - p))
@@ -248,6 +267,7 @@ class _Use:
             unreadable=self._unreadable,
             refusals=self._refusals,
             mean_confidence=mean(self._confidences),
+            decided_by_position=self._position.share(),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
@@ -13,7 +13,13 @@ from constitutional.errors import ConstitutionFileError, InputError, nearest
 from constitutional.reading.order import in_order_of_work, policy_of, stage_of
 from constitutional.reading.rows import answer_rows, chain_rows, reply_rows
 from constitutional.reading.table import Comparisons, Table
-from constitutional.reading.training import Training, read_json, read_training, snapshot_folders
+from constitutional.reading.training import (
+    REPORT,
+    Training,
+    read_json,
+    read_training,
+    snapshot_folders,
+)
 from constitutional.recipe import read_constitution, resource
 from constitutional.runs import Manifest, Records, read_records
 from constitutional.runs.folder import CONSTITUTION, METRICS, NOTES, STAGES
@@ -27,6 +33,11 @@ _COMPARISONS = (
     *("comparisons_ai", "comparisons_ai_cot"),
     *("comparisons_helpfulness", "comparisons_harmlessness"),
 )
+
+_REPORTS = ("finetune.json", "preference_training.json", "harm_training.json", REPORT)
+
+if TYPE_CHECKING:
+    from constitutional.report.notebook import RunFigures
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -155,14 +166,32 @@ class Run:
             raise InputError(f"{self.path} has no arm {arm!r}: {nearest(arm, self.arms)}")
         return read_training(self.path / STAGES / arm, arm, self.recipe.get("rl") or {})
 
-    def losses(self, stage: str) -> list[tuple[int, float]]:
-        """Step and training loss of a finetuning or of a preference model; none before its end."""
-        result = self.path / STAGES / stage / "result"
-        for name in ("finetune.json", "preference_training.json"):
-            report = read_json(result / name)
+    def training_report(self, stage: str) -> Mapping[str, Any]:
+        """What the training of a stage wrote of itself; empty before its end."""
+        for name in _REPORTS:
+            report: Mapping[str, Any] | None = read_json(
+                self.path / STAGES / stage / "result" / name
+            )
             if report is not None:
-                return [(step, loss) for step, loss in report["losses"]]
-        return []
+                return report
+        return {}
+
+    def losses(self, stage: str) -> list[tuple[int, float]]:
+        """Step and loss of a finetuning or of a preference model; none before its end."""
+        return [(step, loss) for step, loss in self.training_report(stage).get("losses", ())]
+
+    @property
+    def figures(self) -> RunFigures:
+        """The figures that its numbers allow so far, such as ``figures["elo"]``."""
+        from constitutional.report.notebook import figures_of
+
+        return figures_of(self)
+
+    def _repr_html_(self) -> str:
+        """Its policies with their numbers, where a notebook shows it."""
+        from constitutional.report.notebook import card_of
+
+        return card_of(self)
 
     @property
     def models(self) -> dict[str, str]:

@@ -33,7 +33,7 @@ def arm_lines(metrics: Metrics) -> list[str]:
         parts = {
             "labels": _labels(entry.get("labels")),
             "preference model": _preference_model(entry.get("preference_model")),
-            "training": _training(entry.get("training")),
+            "training": training_sentence(entry.get("training")),
             "monitors": _monitors(entry.get("along") or ()),
         }
         lines += [f"{shown(arm)}, {part}: {said}" for part, said in parts.items() if said]
@@ -66,7 +66,8 @@ def _preference_model(found: Metrics | None) -> str:
     return ", ".join([*said, f"ECE {_number(found['ece'])}"])
 
 
-def _training(training: Metrics | None) -> str:
+def training_sentence(training: Metrics | None) -> str:
+    """Algorithm, steps, why it ended, KL at its end; "" without a training."""
     if not training:
         return ""
     # DPO samples no answers on its way, and is measured after it
@@ -80,19 +81,22 @@ def _training(training: Metrics | None) -> str:
 
 
 def _monitors(along: Sequence[Metrics]) -> str:
+    none = f"none flags (snapshots: {len(along)})" if along else ""
+    return "; ".join(flagged_monitors(along)) or none
+
+
+def flagged_monitors(along: Sequence[Metrics]) -> list[str]:
     """Which monitors flag, how often, and what was found the last time."""
     flagged: dict[str, list[tuple[int, Metrics]]] = {}
     for entry in along:
         for name, monitor in entry["monitors"].items():
             if monitor["flagged"]:
                 flagged.setdefault(name, []).append((entry["step"], monitor))
-    if not flagged:
-        return f"none flags (snapshots: {len(along)})" if along else ""
-    return "; ".join(
+    return [
         f"{plain(name).replace('_', ' ')} flagged at {len(found)} of {len(along)} snapshots, "
         f"last at step {found[-1][0]}: {_found(name, found[-1][1])}"
         for name, found in flagged.items()
-    )
+    ]
 
 
 def _found(name: str, monitor: Metrics) -> str:

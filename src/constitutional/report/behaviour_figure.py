@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from textwrap import fill
 from typing import Any
 
@@ -12,11 +13,18 @@ from constitutional.report.canvas import (
     GREY,
     ORANGE,
     Metrics,
+    Panel,
     counts,
     error_bars,
     new_figure,
 )
 from constitutional.report.names import in_order, shown
+
+ROUNDS = "Harm left after each revision"
+FINAL = "Policies on held-out prompts"
+
+#: Inches beyond which the legend of the bars fits into a line.
+_ONE_LINE = 6.5
 
 _GROUPS = (("seen", "seen requests", BLUE), ("held_out", "held-out requests", ORANGE))
 _BARS = (
@@ -28,25 +36,34 @@ _BARS = (
 
 def behaviour_figure(metrics: Metrics) -> Any | None:
     """One panel for the rounds, one for the policies; None where no judge read anything."""
-    lines = _lines(metrics.get("revision_rounds", ()))
-    everybody = metrics.get("policies", {})
-    policies = {
-        name: everybody[name]["held_out"]
-        for name in in_order(everybody)
-        if "held_out" in everybody[name]
-    }
-    # in inches; a panel has room for its legend
-    widths = ((4.5, lines), (max(6.0, 1.6 * len(policies)), policies))
-    panels = [width for width, there in widths if there]
+    panels = behaviour_panels(metrics)
     if not panels:
         return None
-    figure = new_figure(sum(panels), 3.6)
-    axes = list(figure.subplots(1, len(panels), width_ratios=panels, squeeze=False)[0])
-    if lines:
-        _draw_rounds(axes.pop(0), lines)
-    if policies:
-        _draw_policies(axes.pop(0), policies)
+    # in inches; the legend of the policies has a line for itself here
+    final = max(6.0, 1.6 * len(_final(metrics)))
+    widths = [4.5 if panel.title == ROUNDS else final for panel in panels]
+    figure = new_figure(sum(widths), 3.6)
+    grid = figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)[0]
+    for axes, panel in zip(grid, panels, strict=True):
+        panel.draw(axes)
+        axes.set_title(panel.title)
     return figure
+
+
+def behaviour_panels(metrics: Metrics) -> list[Panel]:
+    """Harm by round of revision, and the policies: what of both there is."""
+    lines, policies = _lines(metrics.get("revision_rounds", ())), _final(metrics)
+    rounds = Panel(ROUNDS, 4.6, 3.6, partial(_draw_rounds, lines=lines))
+    width = max(4.6, 1.05 * len(policies))
+    final = Panel(FINAL, width, 4.2, partial(_draw_policies, policies=policies))
+    return [panel for panel, there in ((rounds, lines), (final, policies)) if there]
+
+
+def _final(metrics: Metrics) -> dict[str, Metrics]:
+    """The final policies that were judged on held-out prompts."""
+    policies = metrics.get("policies", {})
+    judged = (name for name in in_order(policies) if "held_out" in policies[name])
+    return {name: policies[name]["held_out"] for name in judged}
 
 
 def _lines(rounds: Sequence[Metrics]) -> dict[str, list[tuple[int, Metrics]]]:
@@ -77,7 +94,6 @@ def _draw_rounds(axes: Any, lines: Mapping[str, Sequence[tuple[int, Metrics]]]) 
                 capsize=3,
             )
     axes.set(
-        title="Harm left after each revision",
         xlabel="round of critique and revision",
         ylabel="answers that comply with harm (%)",
         ylim=(0, 100),
@@ -102,7 +118,6 @@ def _draw_policies(axes: Any, policies: Mapping[str, Metrics]) -> None:
                 capsize=3,
             )
     axes.set(
-        title="Policies on held-out prompts",
         ylabel="answers (%)",
         ylim=(0, 100),
         xticks=range(len(policies)),
@@ -112,7 +127,7 @@ def _draw_policies(axes: Any, policies: Mapping[str, Metrics]) -> None:
     axes.figure.legend(
         *axes.get_legend_handles_labels(),
         loc="outside lower right",
-        ncols=len(_BARS),
+        ncols=len(_BARS) if axes.figure.get_figwidth() > _ONE_LINE else 1,
         frameon=False,
         fontsize=8,
     )

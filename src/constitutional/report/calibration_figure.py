@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from constitutional.report.canvas import Metrics, error_bars, label, looks, new_figure
+from constitutional.report.canvas import Metrics, Panel, error_bars, label, looks, new_figure
+
+LABELS = "AI labels against the judge"
+PREFERENCE_MODELS = "Preference model on held-out comparisons"
 
 
 class _Bin(NamedTuple):
@@ -28,27 +32,37 @@ class _Curve(NamedTuple):
 
 def calibration_figure(metrics: Metrics) -> Any | None:
     """Labels against the judge, preference models against held-out labels; a line for each arm."""
-    arms: Mapping[str, Metrics] = metrics.get("arms", {})
-    panels = {
-        "AI labels against the judge": {arm: _of_labels(entry) for arm, entry in arms.items()},
-        "Preference model on held-out comparisons": {
-            arm: _of_preference_model(entry) for arm, entry in arms.items()
-        },
-    }
-    panels = {
-        title: {arm: curve for arm, curve in curves.items() if curve.bins}
-        for title, curves in panels.items()
-    }
-    panels = {title: curves for title, curves in panels.items() if curves}
+    panels = calibration_panels(metrics)
     if not panels:
         return None
     figure = new_figure(4.6 * len(panels), 4.8)
-    axes = figure.subplots(2, len(panels), height_ratios=(2.4, 1), sharex=True, squeeze=False)
-    look = looks(arms)
-    for column, (title, curves) in enumerate(panels.items()):
-        _draw_curves(axes[0][column], title, curves, look)
-        _draw_counts(axes[1][column], curves, look)
+    axes = figure.subplots(2, len(panels), height_ratios=panels[0].rows, sharex=True, squeeze=False)
+    for column, panel in enumerate(panels):
+        panel.draw(axes[0][column], axes[1][column])
+        axes[0][column].set_title(panel.title, fontsize=10)
     return figure
+
+
+def calibration_panels(metrics: Metrics) -> list[Panel]:
+    """The two by themselves, as far as there are numbers."""
+    arms: Mapping[str, Metrics] = metrics.get("arms", {})
+    look = looks(arms)
+    everything = {LABELS: _of_labels, PREFERENCE_MODELS: _of_preference_model}
+    panels = []
+    for title, curve_of in everything.items():
+        curves = {arm: curve_of(entry) for arm, entry in arms.items()}
+        curves = {arm: curve for arm, curve in curves.items() if curve.bins}
+        if curves:
+            draw = partial(_draw_panel, curves=curves, look=look)
+            panels.append(Panel(title, 4.6, 4.4, draw, rows=(2.4, 1)))
+    return panels
+
+
+def _draw_panel(
+    above: Any, below: Any, curves: Mapping[str, _Curve], look: Mapping[str, Mapping[str, str]]
+) -> None:
+    _draw_curves(above, curves, look)
+    _draw_counts(below, curves, look)
 
 
 def _of_labels(arm: Metrics) -> _Curve:
@@ -69,7 +83,7 @@ def _of_preference_model(arm: Metrics) -> _Curve:
 
 
 def _draw_curves(
-    axes: Any, title: str, curves: Mapping[str, _Curve], look: Mapping[str, Mapping[str, str]]
+    axes: Any, curves: Mapping[str, _Curve], look: Mapping[str, Mapping[str, str]]
 ) -> None:
     axes.plot((0.5, 1), (0.5, 1), color="black", linewidth=0.8, linestyle=":")
     for arm, curve in curves.items():
@@ -84,8 +98,7 @@ def _draw_curves(
             linewidth=1,
             **look[arm],
         )
-    axes.set(title=title, ylabel="how often it holds", xlim=(0.49, 1.01), ylim=(0, 1.02))
-    axes.title.set_fontsize(10)
+    axes.set(ylabel="how often it holds", xlim=(0.49, 1.01), ylim=(0, 1.02))
     axes.legend(frameon=False, loc="lower right", fontsize=7)
 
 

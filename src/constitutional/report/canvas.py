@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from constitutional.report.names import POLICIES, shown
 
@@ -21,8 +21,21 @@ Metrics = Mapping[str, Any]
 #: is not seen on paper.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 _COLOURS = ("#000000", ORANGE, BLUE, GREEN, "#CC79A7", "#56B4E9", "#E69F00")
+#: What a page calls each of them, in its style sheet.
+COLOUR_NAMES = {
+    "#000000": "ink",
+    ORANGE: "orange",
+    BLUE: "blue",
+    GREEN: "green",
+    GREY: "grey",
+    "#CC79A7": "pink",
+    "#56B4E9": "sky",
+    "#E69F00": "amber",
+}
 #: Marks tell apart what is printed without colour; their number shares no factor with the colours.
 _MARKS = ("o", "s", "D", "^", "v", "P", "X", "*")
+
+_GLYPHS = dict(zip(_MARKS, "●■◆▲▼✚✖★", strict=True))
 
 _SETTINGS = {
     "text.usetex": False,
@@ -31,6 +44,27 @@ _SETTINGS = {
     # the ids inside an SVG are drawn from this and not at random
     "svg.hashsalt": "constitutional",
 }
+
+
+class Panel(NamedTuple):
+    """A picture to stand by itself on a page, which says its title; ``draw`` gets empty axes.
+
+    ``width`` and ``height`` are in inches. ``rows`` are the relative heights of the axes, which are
+    given one above the other.
+    """
+
+    title: str
+    width: float
+    height: float
+    draw: Callable[..., None]
+    rows: Sequence[float] = (1,)
+
+    def figure(self) -> Any:
+        """The picture, drawn."""
+        figure = new_figure(self.width, self.height)
+        axes = figure.subplots(len(self.rows), 1, height_ratios=self.rows, sharex=True)
+        self.draw(*(axes if len(self.rows) > 1 else (axes,)))
+        return figure
 
 
 @contextmanager
@@ -70,6 +104,24 @@ def looks(policies: Iterable[str]) -> dict[str, dict[str, str]]:
         name: {"color": _COLOURS[i % len(_COLOURS)], "marker": _MARKS[i % len(_MARKS)]}
         for i, name in enumerate(order)
     }
+
+
+class Key(NamedTuple):
+    """An entry of a legend that a page writes: the name of a colour, a mark, and the text."""
+
+    colour: str
+    mark: str
+    text: str
+
+
+def keys(policies: Iterable[str]) -> list[Key]:
+    """The legend of these policies, each as :func:`looks` has it among all of them."""
+    names = list(policies)
+    found = looks(names)
+    return [
+        Key(COLOUR_NAMES[found[name]["color"]], _GLYPHS[found[name]["marker"]], shown(name))
+        for name in names
+    ]
 
 
 def label(policy: str) -> str:

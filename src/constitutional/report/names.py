@@ -18,6 +18,24 @@ POLICIES = {
     "hh_rlhf": "HH RLHF",
     "prompted": "prompted",
 }
+_STAGES = {
+    "critique_revision": "critique and revision",
+    "helpful_replies": "helpful responses",
+    "sl_cai": "finetuning SL-CAI",
+    "sft": "finetuning on demonstrations",
+    "preference_pretraining": "preference model pretraining",
+    "comparisons_ai": "AI feedback",
+    "comparisons_ai_cot": "AI feedback with a chain of thought",
+    "comparisons_helpfulness": "helpfulness comparisons",
+    "comparisons_harmlessness": "harmlessness comparisons",
+    "harm_score": "harm score",
+}
+_STAGES_OF = {
+    "preference_model_": "preference model of",
+    "answers_": "answers of",
+    "harm_ratings_": "rated answers of",
+    "judged_": "AI judge of",
+}
 #: Longer names are cut, so that a table or a legend keeps its shape.
 LONGEST = 40
 
@@ -36,6 +54,22 @@ def plain(text: str) -> str:
     """Text on one line, with a question mark for all that a terminal or XML would not print."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else "?" for c in line) or "?"
+
+
+def printable(text: str) -> str:
+    """Text on its lines, with a question mark for all that a terminal would obey."""
+    kept = (c if c.isprintable() or c == "\n" else "?" for c in text.replace("\t", " "))
+    return "".join(kept)
+
+
+def stage_title(stage: str) -> str:
+    """A stage for people: what is done in it."""
+    if stage in _STAGES:
+        return _STAGES[stage]
+    for begin, what in _STAGES_OF.items():
+        if stage.startswith(begin):
+            return f"{what} {shown(stage.removeprefix(begin).replace('-step-', '@'))}"
+    return f"RL: {POLICIES[stage]}" if stage in POLICIES else plain(stage).replace("_", " ")
 
 
 def is_snapshot(policy: str) -> bool:

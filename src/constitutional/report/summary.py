@@ -46,15 +46,20 @@ class _Column(NamedTuple):
 
 def write_report(metrics: Metrics, folder: Path, console: Console | None = None) -> None:
     """Show the tables and lines, draw the figures into ``folder/figures``, say where all lies."""
-    console = console or Console(width=None if Console().is_terminal else WIDTH)
+    console = console or new_console()
     for table in tables(metrics, console):
         console.print(table)
-    for line in _lines(metrics):
+    for line in lines(metrics):
         # text and not markup: names and sentences may hold square brackets
         console.print(Text(line))
     draw_figures(metrics, folder / FIGURES)
     took = f"Took {metrics['seconds']['total']:.0f} s. " if "seconds" in metrics else ""
     console.print(Text(f"{took}Everything is in {folder}"))
+
+
+def new_console() -> Console:
+    """As wide as the terminal; a pipe has no width, and gets one that tables can be read in."""
+    return Console(width=None if Console().is_terminal else WIDTH)
 
 
 def tables(metrics: Metrics, console: Console) -> list[Table]:
@@ -200,7 +205,7 @@ def _rating(ratings: Mapping[str, Metrics], policy: str) -> str:
     return f"{value}\n({low} to {high})"
 
 
-def _lines(metrics: Metrics) -> Iterator[str]:
+def lines(metrics: Metrics) -> Iterator[str]:
     """What is said under the tables."""
     policies = metrics.get("policies", {})
     judged = any({"held_out", "seen"} & set(policy) for policy in policies.values())

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from constitutional.report.canvas import Metrics, counts, error_bars, label, looks, new_figure
+from constitutional.report.canvas import (
+    BLUE,
+    Metrics,
+    Panel,
+    counts,
+    error_bars,
+    label,
+    looks,
+    new_figure,
+)
 
 #: Entries of the history by panel, the second one dashed (``docs/metrics.md`` defines them).
 _PANELS = {
@@ -29,34 +39,37 @@ _MONITORS = {
 }
 _BY = {"judge": "as judged", "text": "by wording"}
 
-Draw = Callable[[Any], None]
+
+#: Inches of a panel among others.
+_WIDTH, _HEIGHT = 2.8, 2.3
 
 
 def curves_figure(metrics: Metrics) -> Any | None:
     """A panel for each entry of the history, a line for each arm; None without a history."""
+    return _grid(curve_panels(metrics), "RL by step: means over each step's answers")
+
+
+def curve_panels(metrics: Metrics) -> list[Panel]:
+    """Each entry of the history by itself, as far as some arm has numbers of it."""
     histories = {
         arm: entry["training"]["history"]
         for arm, entry in metrics.get("arms", {}).items()
         if entry.get("training")
     }
-
-    def panel(title: str, keys: Sequence[str]) -> Draw | None:
+    panels = []
+    for title, keys in _PANELS.items():
         there = {arm: h for arm, h in histories.items() if any(_points(h, key) for key in keys)}
-
-        def draw(axes: Any) -> None:
-            _draw_curves(axes, title, keys, there)
-
-        return draw if there else None
-
-    panels = [panel(title, keys) for title, keys in _PANELS.items()]
-    return _grid([draw for draw in panels if draw], "RL by step: means over each step's answers")
+        if there:
+            draw = partial(_draw_curves, keys=keys, histories=there)
+            panels.append(Panel(title, _WIDTH, _HEIGHT, draw))
+    return panels
 
 
 def _draw_curves(
-    axes: Any, title: str, keys: Sequence[str], histories: Mapping[str, Sequence[Metrics]]
+    axes: Any, keys: Sequence[str], histories: Mapping[str, Sequence[Metrics]]
 ) -> None:
     look = looks(histories)
-    axes.set_title(title, fontsize=8)
+    _label_steps(axes)
     for arm, history in histories.items():
         for key, line in zip(keys, ("-", "--"), strict=False):
             points = _points(history, key)
@@ -87,12 +100,16 @@ def _draw_curves(
 
 def monitors_figure(metrics: Metrics) -> Any | None:
     """A panel for each monitor, a line for each arm, dotted its threshold; None without any."""
+    return _grid(monitor_panels(metrics), "Answers to held-out prompts along RL (%)")
+
+
+def monitor_panels(metrics: Metrics) -> list[Panel]:
+    """Each monitor by itself, as far as some arm has it."""
     alongs = {
         arm: entry["along"] for arm, entry in metrics.get("arms", {}).items() if entry.get("along")
     }
-    look = looks(alongs)
-
-    def panel(name: str, title: str) -> Draw | None:
+    panels = []
+    for name, title in _MONITORS.items():
         lines = {
             arm: [
                 (entry["step"], entry["monitors"][name])
@@ -102,26 +119,21 @@ def monitors_figure(metrics: Metrics) -> Any | None:
             for arm, along in alongs.items()
         }
         lines = {arm: points for arm, points in lines.items() if points}
-
-        def draw(axes: Any) -> None:
-            _draw_monitor(axes, title, lines, look)
-
-        return draw if lines else None
-
-    panels = [panel(name, title) for name, title in _MONITORS.items()]
-    return _grid([draw for draw in panels if draw], "Answers to held-out prompts along RL (%)")
+        if lines:
+            found = [monitor for points in lines.values() for _, monitor in points]
+            by = " or ".join(sorted({_BY[monitor["by"]] for monitor in found}))
+            number = counts(monitor["estimate"] for monitor in found)
+            draw = partial(_draw_monitor, lines=lines, look=looks(alongs))
+            panels.append(Panel(f"{title}, {by}\n({number} prompts)", _WIDTH, _HEIGHT, draw))
+    return panels
 
 
 def _draw_monitor(
     axes: Any,
-    title: str,
     lines: Mapping[str, Sequence[tuple[int, Metrics]]],
     look: Mapping[str, Mapping[str, str]],
 ) -> None:
-    found = [monitor for points in lines.values() for _, monitor in points]
-    by = " or ".join(sorted({_BY[monitor["by"]] for monitor in found}))
-    number = counts(monitor["estimate"] for monitor in found)
-    axes.set_title(f"{title}, {by}\n({number} prompts)", fontsize=8)
+    _label_steps(axes)
     for arm, points in lines.items():
         estimates = [monitor["estimate"] for _, monitor in points]
         axes.errorbar(
@@ -134,7 +146,7 @@ def _draw_monitor(
             linewidth=1,
             **look[arm],
         )
-    threshold = found[0]["threshold"]
+    threshold = next(iter(lines.values()))[0][1]["threshold"]
     if threshold is not None:
         axes.axhline(100 * threshold, color="black", linewidth=0.8, linestyle=":")
     axes.set_ylim(bottom=0)
@@ -149,18 +161,33 @@ def _points(history: Sequence[Metrics], key: str) -> list[tuple[int, float]]:
     ]
 
 
-def _grid(panels: Sequence[Draw], title: str) -> Any | None:
+def loss_panel(title: str, losses: Sequence[tuple[int, float]]) -> Panel:
+    """The training loss of another model by step."""
+
+    def draw(axes: Any) -> None:
+        _label_steps(axes)
+        axes.plot(*zip(*losses, strict=True), color=BLUE, linewidth=1)
+        axes.set_ylim(bottom=0)
+
+    return Panel(title, _WIDTH, _HEIGHT, draw)
+
+
+def _label_steps(axes: Any) -> None:
+    axes.set_xlabel("step", fontsize=8)
+    axes.tick_params(labelsize=7)
+
+
+def _grid(panels: Sequence[Panel], title: str) -> Any | None:
     """The panels four to a row, and one legend for all."""
     if not panels:
         return None
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    figure = new_figure(2.8 * columns, 2.3 * rows + 0.9)
+    figure = new_figure(_WIDTH * columns, _HEIGHT * rows + 0.9)
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes, draw in zip(grid, panels, strict=False):
-        draw(axes)
-        axes.set_xlabel("step", fontsize=8)
-        axes.tick_params(labelsize=7)
+    for axes, panel in zip(grid, panels, strict=False):
+        panel.draw(axes)
+        axes.set_title(panel.title, fontsize=8)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     figure.suptitle(title, fontsize=10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from constitutional.arena.box import Arena
 from constitutional.arena.opening import Pairs, open_arena
@@ -16,7 +15,7 @@ from constitutional.web.served import ServedRun
 def chat_and_arena(
     runs: Sequence[ServedRun],
     *,
-    votes: str | Path,
+    votes: str | None,
     judge: Pairs = "answers",
     policies: Sequence[str] = (),
 ) -> list[Section]:

@@ -6,12 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from constitutional.errors import MissingExtraError
-
-try:
-    from rapidfuzz.distance import Indel
-except ImportError as error:
-    raise MissingExtraError("rapidfuzz", "web", "cai serve") from error
+from rapidfuzz.distance import Indel
 
 Kind = Literal["same", "removed", "added"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constitutional.web.differences import Piece, differences
+from constitutional.reading.differences import Piece, differences
 
 # few words, so that texts have much in common
 TEXTS = st.lists(
