@@ -73,7 +73,7 @@ def test_greedy_is_that_of_generate(
 
 
 def test_what_is_sampled_aloud_is_what_is_sampled(model: Any, tokenizer: Any) -> None:
-    """Three prompts, two rows at a time, one that a stop string ends: every text grows to its end."""
+    """Three prompts, two at a time, one that a stop string ends: every text grows to its end."""
     engine = LocalEngine(model, tokenizer, name="tiny", batch_size=2)
     silent = engine.sample(PROMPTS, SamplingParams(16), [5, 6, 7])
     stop = silent[0].text[6:8]

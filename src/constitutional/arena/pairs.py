@@ -63,8 +63,9 @@ class _Policy:
 
 def mark_of(run: Run) -> str:
     """16 hex digits that tell a run from others of the same name, wherever its folder lies."""
-    manifest = run.manifest
-    return fingerprint_of([manifest.created, manifest.seed, dict(manifest.inputs)])[:16]
+    # of what stays as it is when a run goes on
+    made = run.manifest.model_dump(include={"created", "command", "seed", "inputs"})
+    return fingerprint_of([run.name, made])[:16]
 
 
 def pairs_of_answers(
@@ -174,11 +175,13 @@ def _goal_of(run: Run) -> Callable[[Answer], Goal]:
 def _red_team_ids(run: Run) -> set[str]:
     """The ids of the recipe's red-team prompts for evaluation, read from its files again."""
     try:
-        evaluation = Recipe.model_validate(run.recipe).evaluation
+        recipe = Recipe.model_validate(run.recipe)
+        source = None if recipe.evaluation is None else recipe.evaluation.red_team
         with TemporaryDirectory() as aside:
-            reader = DataReader(run.manifest.seed or 0, run.manifest.recipe_folder, Path(aside))
-            source = None if evaluation is None else evaluation.red_team
-            return {record.id for record in reader.prompts(source, "red_team", "evaluation")}
+            reader = DataReader(recipe.seed, run.manifest.recipe_folder, Path(aside))
+            # by the name that the run drew them under, if there were more than it wanted
+            found = reader.prompts(source, "red_team", "evaluation.red_team")
+            return {record.id for record in found}
     except (ConstitutionalError, ValidationError) as error:
         raise InputError(
             f"{run.path}: which of its prompts ask for harm is not known, because no judge read "

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from constitutional.constitution import Constitution
 from constitutional.dialogue import Conversation, check_vocabulary
 from constitutional.dialogue.transcript import render
 from constitutional.engines.base import Engine, SamplingParams
 from constitutional.engines.http.settings import OpenAISettings
 from constitutional.engines.pool import Engines, EngineSpecs
+from constitutional.errors import RunFolderError
 from constitutional.inputs.models import ModelReader
 from constitutional.reading import Run
 from constitutional.recipe import Recipe
@@ -60,8 +63,14 @@ class ChatRun:
 
     @classmethod
     def of(cls, run: Run) -> ChatRun:
-        """The settings of the run's recipe, without loading anything."""
-        recipe = Recipe.model_validate(run.recipe)
+        """The settings of the run's recipe, without loading anything. Raises RunFolderError."""
+        try:
+            recipe = Recipe.model_validate(run.recipe)
+        except ValidationError as error:
+            raise RunFolderError(
+                f"{run.path} holds a recipe that this version cannot read, so its models cannot be "
+                f"asked ({error.errors()[0]['msg']}): serve it with the version that made it"
+            ) from error
         reader = ModelReader(recipe, run.manifest.recipe_folder)
         models = recipe.models
         specs = EngineSpecs(
