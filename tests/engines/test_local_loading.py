@@ -184,3 +184,18 @@ def test_unknown_settings_are_errors(folder: Path) -> None:
 def test_a_gpu_that_is_not_there_is_an_error(folder: Path) -> None:
     with pytest.raises(ModelError, match="finds no GPU"):
         LocalEngine.load(folder, device="cuda")
+
+
+def test_threads_that_load_at_once_get_whole_models() -> None:
+    """In a process of its own, which transformers would leave without tied weights for good."""
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+from constitutional.engines import load_engine
+from constitutional.microworld import data_file
+
+with ThreadPoolExecutor(8) as threads:
+    engines = list(threads.map(load_engine, [data_file("helpful"), data_file("pretrained")] * 4))
+print(len(engines))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert done.stdout.strip() == "8", done.stderr[-2000:]

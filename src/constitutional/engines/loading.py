@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
@@ -34,6 +35,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 #: The device of a model whose layers are spread over all GPUs, by accelerate's device map.
 SPREAD = "spread"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+#: transformers replaces functions of its own while it builds a model, and puts them back: two
+#: threads at once would leave its models without tied weights for as long as the process lives.
+_ONE_AT_A_TIME = threading.Lock()
 #: Settings that say where a configuration came from, and not how the model computes.
 _ORIGIN = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
 
@@ -54,7 +58,7 @@ def load_parts(
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(_of_tokenizer(adapters) or model), **common)
         # the bars of a download are worth seeing
-        with without_bars() if local else nullcontext():
+        with _ONE_AT_A_TIME, without_bars() if local else nullcontext():
             network, info = AutoModelForCausalLM.from_pretrained(
                 str(model), **common, **placed, use_safetensors=True, output_loading_info=True
             )
