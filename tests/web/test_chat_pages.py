@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ BOTH = ("demo:pretrained", "demo:helpful")
 
 
 @pytest.fixture
-def run(tmp_path: Path, small_recipe: Callable[..., Path]) -> Run:
-    return Run(chat_run(tmp_path / "run", small_recipe()))
+def run(tmp_path: Path) -> Run:
+    return Run(chat_run(tmp_path / "run"))
 
 
 @pytest.fixture
