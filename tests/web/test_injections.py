@@ -142,7 +142,12 @@ def _metrics(texts: tuple[str, ...]) -> dict[str, Any]:
         "arms": {
             text: {
                 "labels": {"contrast": {"warning": text}},
-                "along": [{"step": text, "monitors": {text: {"flagged": True}}}],
+                "along": [
+                    {
+                        "step": text,
+                        "monitors": {text: {"flagged": True, "estimate": share, "threshold": 0.1}},
+                    }
+                ],
             }
             for text in texts
         },

@@ -42,7 +42,14 @@ METRICS = {
     "arms": {
         "rl_cai": {
             "labels": {"contrast": {"warning": "few pairs tell"}},
-            "along": [{"step": 4, "monitors": {"stock_phrases": {"flagged": True}}}],
+            "along": [
+                {
+                    "step": 4,
+                    "monitors": {
+                        "stock_phrases": {"flagged": True, "estimate": SHARE, "threshold": 0.01}
+                    },
+                }
+            ],
         }
     },
 }
@@ -130,9 +137,9 @@ def test_the_overview_says_what_came_out(client: TestClient) -> None:
     assert "RL-CAI, step 4 12.5% 5.0 to 25.0 –" in text
     assert "RL-CAI −38 −54 to −22" in text
     assert text.index("SL-CAI 0 0 to 0") < text.index("RL-CAI −38")  # the best first
-    assert "RL-CAI: few pairs tell" in text
-    assert "RL-CAI, step 4: the monitor of stock phrases is over its threshold" in text
-    assert "critique revision done 61 61" in text
+    assert "RL-CAI, labels few pairs tell" in text
+    assert "RL-CAI, monitors Stock phrases flagged at 1 of 1 snapshots, last at step 4" in text
+    assert "critique and revision done 61 61" in text
     assert "no-harm Do not help with anything harmful." in text
 
 
