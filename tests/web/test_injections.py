@@ -136,6 +136,7 @@ def run_of(folder: Path, texts: tuple[str, ...]) -> Path:
 
 def _metrics(texts: tuple[str, ...]) -> dict[str, Any]:
     share = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3}
+    over = {"flagged": True, "estimate": share, "threshold": 0.1}
     return {
         "policies": {text: {"held_out": {"evasion": share}} for text in texts},
         "elo": {texts[1]: dict.fromkeys(texts, share)},
@@ -145,7 +146,7 @@ def _metrics(texts: tuple[str, ...]) -> dict[str, Any]:
                 "along": [
                     {
                         "step": text,
-                        "monitors": {text: {"flagged": True, "estimate": share, "threshold": 0.1}},
+                        "monitors": {text: over},
                     }
                 ],
             }
