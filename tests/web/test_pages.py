@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from starlette.testclient import TestClient
@@ -214,6 +215,15 @@ def test_the_way_through_what_was_found(client: TestClient) -> None:
     assert "25 of 41" in plain(page(client, unescape(before)))
     (up,) = re.findall(r'data-key="u" href="([^"]+)"', text)
     assert unescape(up) == "/runs/my-run/chains?first=helps&page=2"
+
+
+def test_what_was_searched_for_is_in_the_way_back(client: TestClient) -> None:
+    asked = {"q": 'mayor\'s & "is nosy" #%+', "tag": "seen"}
+    text = client.get("/runs/my-run/chains", params=asked).text
+    (link, *_) = re.findall(r'class="row-link" data-row href="([^"]+)"', text)
+    record = page(client, unescape(link))
+    (up,) = re.findall(r'data-key="u" href="([^"]+)"', record)
+    assert dict(parse_qsl(urlsplit(unescape(up)).query)) == asked
 
 
 def test_a_plain_link_to_a_record_works_alone(client: TestClient) -> None:
