@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from html import unescape
@@ -25,6 +26,7 @@ from tests.web_runs import (
 )
 
 from constitutional.runs.records import Reading
+from constitutional.runs.stage import Stage
 
 Browse = Callable[..., TestClient]
 SHARE = {"value": 0.125, "low": 0.05, "high": 0.25, "n": 40}
@@ -305,6 +307,31 @@ def test_the_curves_of_a_live_training_grow(browse: Browse, tmp_path: Path) -> N
     assert "RL-CAI: 0.250 at step 1, 0.750 at step 3" in text
     write_history(folder, 5)
     assert "RL-CAI: 0.250 at step 1, 1.250 at step 5" in page(mine, "/runs/grows/training")
+
+
+def test_the_losses_of_a_live_finetuning_grow(browse: Browse, tmp_path: Path) -> None:
+    """From the Trainer's own files; a checkpoint that is not whole is no news."""
+    folder = write_run(tmp_path / "grows")
+    Stage(folder / "stages" / "sl_cai", "artifact").begin({})
+    mine = browse([folder])
+
+    def checkpoint(step: int, *, whole: bool) -> None:
+        made = folder / "stages" / "sl_cai" / "work" / f"checkpoint-{step}"
+        made.mkdir(parents=True)
+        logged = [{"step": n, "loss": 1 / n} for n in range(10, step + 1, 10)]
+        state = {"log_history": [*logged, {"step": step, "train_runtime": 1.0}]}
+        (made / "trainer_state.json").write_text(json.dumps(state))
+        if whole:
+            (made / "complete").write_text("")
+
+    assert "Loss" not in page(mine, "/runs/grows/training")
+    checkpoint(20, whole=True)
+    said = "Loss: finetuning SL-CAI, by step. loss: 0.100 at step 10, 0.050 at step 20"
+    assert said in page(mine, "/runs/grows/training")
+    checkpoint(100, whole=False)
+    assert said in page(mine, "/runs/grows/training")
+    checkpoint(40, whole=True)
+    assert "loss: 0.100 at step 10, 0.025 at step 40" in page(mine, "/runs/grows/training")
 
 
 def test_snapshots_answer_the_same_prompts(client: TestClient) -> None:

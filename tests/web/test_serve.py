@@ -62,10 +62,20 @@ def test_it_serves_until_it_is_interrupted(run: Path, tmp_path: Path) -> None:
 
 def test_other_machines_need_the_token_that_is_printed(run: Path, tmp_path: Path) -> None:
     with serving(run, "--host", "0.0.0.0", "--cache", tmp_path) as (_, address):
-        there, _, token = address.replace("0.0.0.0", "127.0.0.1").partition("?token=")
-        assert len(token) >= 32
+        found = re.fullmatch(r"http://(?!0\.)[^/]+(:\d+/)\?token=(\S{32,})", address)
+        assert found is not None
+        there, token = f"http://127.0.0.1{found[1]}", found[2]
         assert status(f"{there}runs/run") == 401
         assert status(f"{there}runs/run?token={token[:-1]}") == 401
+
+
+def test_a_cache_may_be_named_from_here(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with serving(run, "--cache", "cache") as (_, address):
+        assert status(f"{address}runs/run") == 200
+    assert len([*(tmp_path / "cache").glob("*.sqlite")]) == 1
 
 
 def test_a_folder_that_is_no_run_costs_a_sentence(cai: Cai, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class RunIndex:
     def __init__(self, run: Path, cache: Path, judge: Judge | None = None):
         self.run = run.resolve()
         name = sha256(str(self.run).encode()).hexdigest()[:24]
-        self.path = cache / f"{name}.sqlite"
+        self.path = cache.resolve() / f"{name}.sqlite"
         self._kinds = (
             Kind(
                 "chains",
