@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from constitutional.web.index import Page, Query, Where
-from constitutional.web.index.query import ORDERS, Table, search
+from constitutional.web.index import Found, Page, Query, Where
+from constitutional.web.index.query import ORDERS, Table, find, search
 from constitutional.web.served import ServedRun
 
 #: Records on one page of a list.
@@ -33,8 +34,8 @@ FACETS: Mapping[Table, Mapping[str, str]] = {
         "tag": "Tag",
     },
 }
-#: Nobody types more, and no list has more pages.
-_LONGEST, _LAST = 300, 10**7
+#: Nobody types more.
+_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,16 @@ def around(run: ServedRun, here: Asked, row: int) -> tuple[Page, int] | None:
     return (page, place) if found and found[0].row == row else None
 
 
+def record_asked_for(request: Request, run: ServedRun, table: Table, stage: str) -> Found:
+    """The record whose number an address ends in; 404 where there is none."""
+    number = _number(str(request.path_params["number"]))
+    found = None if number is None else find(run.index.path, table, stage, number)
+    if found is None:
+        raise HTTPException(404)
+    return found
+
+
 def _number(text: str | None) -> int | None:
-    if text is None or not (text.isascii() and text.isdigit() and len(text) < 9):
-        return None
-    return min(int(text), _LAST)
+    """A whole number of a size that a list can have; None for anything else."""
+    fits = text is not None and text.isascii() and text.isdigit() and len(text) < 9
+    return int(text) if fits and text is not None else None

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Depends
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,9 +13,9 @@ from constitutional.constitution import Principle
 from constitutional.evaluation.verdicts import Verdict
 from constitutional.reading.differences import Piece, differences
 from constitutional.runs.records import Chain, Round, Sample
-from constitutional.web.asking import FACETS, ON_A_PAGE, around, asked
+from constitutional.web.asking import FACETS, ON_A_PAGE, around, asked, record_asked_for
 from constitutional.web.index.build import CHAIN_STAGES
-from constitutional.web.index.query import facets, find, search
+from constitutional.web.index.query import facets, search
 from constitutional.web.index.rows import rounds_that_changed, verdict_on
 from constitutional.web.rendering import pages
 from constitutional.web.served import ServedRun, served_run
@@ -87,9 +86,7 @@ def chain(request: Request) -> Response:
     """One chain; ``against=first`` compares each version with the first answer."""
     run = served_run(request)
     (stage,) = CHAIN_STAGES
-    found = find(run.index.path, "chains", stage, int(request.path_params["number"]))
-    if found is None:
-        raise HTTPException(404)
+    found = record_asked_for(request, run, "chains", stage)
     here = asked(request, "chains")
     record = run.read(found, Chain)
     against = "first" if request.query_params.get("against") == "first" else "before"
@@ -134,5 +131,5 @@ def router() -> Any:
     """The routes of the chains."""
     routes = APIRouter(dependencies=[Depends(warned)])
     routes.add_api_route("/runs/{run}/chains", chains, methods=["GET"])
-    routes.add_api_route("/runs/{run}/chains/{number:int}", chain, methods=["GET"])
+    routes.add_api_route("/runs/{run}/chains/{number}", chain, methods=["GET"])
     return routes

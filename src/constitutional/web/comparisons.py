@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Depends
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,8 +13,8 @@ from constitutional.constitution import Principle
 from constitutional.feedback.verdicts import by_principle, in_order
 from constitutional.reading.differences import Piece, differences
 from constitutional.runs.records import Comparison, Reading
-from constitutional.web.asking import FACETS, ON_A_PAGE, around, asked
-from constitutional.web.index.query import Score, facets, find, scored_arms, scores, search
+from constitutional.web.asking import FACETS, ON_A_PAGE, around, asked, record_asked_for
+from constitutional.web.index.query import Score, facets, scored_arms, scores, search
 from constitutional.web.index.rows import order_gap, principle_gap
 from constitutional.web.rendering import pages
 from constitutional.web.served import ServedRun, served_run
@@ -96,10 +95,7 @@ def comparison(request: Request) -> Response:
     """One comparison; ``show=differences`` marks how the second answer differs from the first."""
     run = served_run(request)
     index = run.index.path
-    stage, number = request.path_params["stage"], int(request.path_params["number"])
-    found = find(index, "comparisons", stage, number)
-    if found is None:
-        raise HTTPException(404)
+    found = record_asked_for(request, run, "comparisons", request.path_params["stage"])
     here = asked(request, "comparisons", scored_arms(index))
     record = run.read(found, Comparison)
     pieces = None
@@ -111,8 +107,8 @@ def comparison(request: Request) -> Response:
         served=run,
         asked=here,
         around=around(run, here, found.row),
-        stage=stage,
-        number=number,
+        stage=found.stage,
+        number=found.number,
         comparison=record,
         groups=_groups(run, record),
         scores=scores(index, [found.row]).get(found.row, ()),
@@ -149,7 +145,5 @@ def router() -> Any:
     """The routes of the comparisons."""
     routes = APIRouter(dependencies=[Depends(warned)])
     routes.add_api_route("/runs/{run}/comparisons", comparisons, methods=["GET"])
-    routes.add_api_route(
-        "/runs/{run}/comparisons/{stage}/{number:int}", comparison, methods=["GET"]
-    )
+    routes.add_api_route("/runs/{run}/comparisons/{stage}/{number}", comparison, methods=["GET"])
     return routes

@@ -89,7 +89,7 @@ if (folded && matchMedia("(max-width: 860px)").matches) folded.open = false;
 
 // A run in progress: the part of the page that is alive is asked for again, as a document whose
 // scripts do not run, and put in the place of the old one.
-const EVERY = 3000;
+const EVERY = 2000;
 const pause = document.getElementById("pause");
 
 if (pause) {
