@@ -85,8 +85,9 @@ def test_it_is_dark_where_the_reader_s_system_is(
     colours = "e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).color]"
     assert light.locator("body").evaluate(colours)[0] == "rgb(255, 255, 255)"
     assert dark.locator("body").evaluate(colours)[0] == "rgb(20, 23, 27)"
-    text = "document.querySelector('.picture text:not([fill])')"
-    assert dark.evaluate(f"getComputedStyle({text}).fill") == "rgb(228, 231, 235)"
+    for thing in ("text", "use"):
+        drawn = dark.locator(f".picture {thing}:not([fill])").first
+        assert drawn.evaluate("e => getComputedStyle(e).fill") == "rgb(228, 231, 235)"
     accessible(dark)
     picture(dark, "report-dark")
 
