@@ -32,6 +32,7 @@ SECTIONS = (
     *("constitution", "cost", "repeat"),
 )
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+TEXTS = ("see http://evil.example", "or www.evil.example", *CORPUS)
 #: Elements of which a page could be made to do something, or to ask for something.
 NEVER = {"script", "img", "iframe", "object", "embed", "link", "base", "form", "audio", "video"}
 
@@ -155,6 +156,18 @@ def test_examples_are_chosen_by_the_rule_that_it_states(run: Path, page: Html) -
     assert rebuilt in ("", REFUSAL)
 
 
+def test_a_broken_revision_is_not_what_the_next_one_is_compared_with(tmp_path: Path) -> None:
+    made = chain(1)
+    first, second = made.rounds
+    broken = first.model_copy(update={"revision": sample("the the the", "looped")})
+    same = second.model_copy(update={"revision": sample(made.response.text)})
+    run = write_run(tmp_path, chains=[made.model_copy(update={"rounds": (broken, same)})])
+    (fold,) = (block for block in sections(run)["chains"].blocks if block.kind == "fold")
+    steps = fold.blocks[0].steps
+    assert steps[0].flags == ["looped"] and steps[0].changes
+    assert steps[1].changes == (), "the response was revised again, and left as it was"
+
+
 def test_every_warning_is_there(run: Path, tmp_path: Path) -> None:
     (run / "notes.json").write_text('["3 evaluation prompts are also trained on"]')
     (run / "skipped-prompts.red_team.jsonl").write_text("{}\n{}\n")
@@ -179,12 +192,41 @@ def test_every_warning_is_there(run: Path, tmp_path: Path) -> None:
         "critique and revision: 7 of 48 revisions left out",
         "RL-CAI, labels: few pairs differ",
         "RL-CAI, labels: 2 comparisons could not be read",
-        "RL-CAI, labels: 1 comparison had no usable pair",
+        "RL-CAI, labels: 1 comparison without a usable pair",
         "RL-CAI, labels: 5 readings refused",
         "RL-CAI, monitors: Length flagged at 1 of 3 snapshots",
         "SL-CAI, answers: 12 of 24 are broken in form",
     ):
         assert any(line.startswith(begin) for line in said), (begin, said)
+
+
+def test_other_judges_are_shown_with_what_they_left_out(tmp_path: Path) -> None:
+    metrics = small_metrics("rl_cai")
+    share = {"value": 0.1, "low": 0.05, "high": 0.2, "n": 12}
+    verdicts = {"pairings": 60, "same": 4, "ties": 3, "unreadable": 2, "orders_disagree": share}
+    metrics["ai_judge"] = {
+        "model": "somebody",
+        "elo": {goal: metrics["elo"][goal] for goal in ("harmlessness", "helpfulness")},
+        **dict.fromkeys(("harmlessness", "helpfulness"), verdicts),
+    }
+    mean = {"value": 2.5, "low": 2.25, "high": 2.75, "n": 12}
+    metrics["harm_score"] = {
+        "policies": {"sl_cai": {"mean": mean, "prompts": 12, "too_long": 1}},
+        "report": {"n": 30, "pearson": share, "r_squared": None},
+    }
+    found = sections(small_folder(tmp_path, metrics=metrics))
+    shown = dict(cells(found["judges"]))
+    assert shown["SL-CAI, harm score"] == ("2.50", "2.25 to 2.75", False)
+    assert shown["R squared, on held-out ratings"].text == "–"
+    assert (
+        shown["RL-CAI, harmlessness Elo"]
+        == dict(cells(found["results"]))["RL-CAI, harmlessness Elo"]
+    )
+    said = [block.text for block in found["judges"].blocks if block.kind == "paragraph"]
+    assert said[0].startswith("harmlessness: 60 pairings, 4 of the same text, 3 ties, 2 unreadable")
+    warned = dict(found["warnings"].blocks[0].items)
+    assert warned["AI judge of helpfulness"] == "2 pairings could not be read: in no rating."
+    assert warned["SL-CAI, harm score"] == "1 answer too long for the harm score."
 
 
 def test_no_warning_is_said_too(tmp_path: Path) -> None:
@@ -242,7 +284,7 @@ def test_a_run_that_has_hardly_begun_is_reported(tmp_path: Path) -> None:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has the corpus wherever a model or a person may have written something."""
     folder = tmp_path_factory.mktemp("hostile")
-    per_chain = [CORPUS[i : i + 8] for i in range(0, len(CORPUS), 8)][:10]
+    per_chain = [TEXTS[i : i + 8] for i in range(0, len(TEXTS), 8)][:10]
     chains = []
     for number, texts in enumerate(per_chain):
         prompt, response, *others = texts * 2
@@ -275,7 +317,7 @@ def test_model_text_is_text_in_html(hostile: Path, page: Html) -> None:
     assert not [name for name, _ in found.attributes if name.startswith("on")]
     assert all(address.startswith("#") for address in found.values("href"))
     said = "".join(found.said)
-    for text in CORPUS:
+    for text in TEXTS:
         if "\x00" not in text and text.isprintable():
             assert text in said, text
 
@@ -289,7 +331,7 @@ def test_model_text_is_text_in_markdown(hostile: Path, tmp_path: Path) -> None:
     assert {token.type for token in inline} <= kinds
     assert not re.search(r"\w://|www\.", text), "nor an address that looks like a link"
     said = " ".join("".join(c.content for c in t.children) for t in tokens if t.children)
-    for text in CORPUS:
+    for text in TEXTS:
         if text.isprintable() and "  " not in text:
             assert text in said, text
 

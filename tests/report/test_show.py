@@ -34,7 +34,7 @@ def test_a_curve_in_a_line() -> None:
     assert sparkline([]) == ""
     long = sparkline([i // 50 for i in range(400)], width=8)
     assert long == "▁▂▃▄▅▆▇█"
-    assert sparkline([0, 0, 9, 9, 0, 0], width=3) == "▁█▁", "means of neighbours"
+    assert sparkline([0, 0, 0, 8, 8, 8], width=3) == "▁▅█", "means of neighbours"
 
 
 def test_it_shows_tables_curves_warnings_and_a_chain(tmp_path: Path) -> None:
