@@ -161,11 +161,16 @@ def test_a_broken_revision_is_not_what_the_next_one_is_compared_with(tmp_path: P
     first, second = made.rounds
     broken = first.model_copy(update={"revision": sample("the the the", "looped")})
     same = second.model_copy(update={"revision": sample(made.response.text)})
-    run = write_run(tmp_path, chains=[made.model_copy(update={"rounds": (broken, same)})])
+    refused, again = (
+        second.model_copy(update={"revision": sample(REFUSAL)}) for _ in ("round 3", "round 4")
+    )
+    rounds = (broken, same, refused, again)
+    run = write_run(tmp_path, chains=[made.model_copy(update={"rounds": rounds})])
     (fold,) = (block for block in sections(run)["chains"].blocks if block.kind == "fold")
     steps = fold.blocks[0].steps
     assert steps[0].flags == ["looped"] and steps[0].changes
     assert steps[1].changes == (), "the response was revised again, and left as it was"
+    assert steps[2].changes and steps[3].changes == ()
 
 
 def test_every_warning_is_there(run: Path, tmp_path: Path) -> None:
