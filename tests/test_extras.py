@@ -41,16 +41,18 @@ def engine(**settings: str) -> dict[str, Any]:
 
 
 SERVER = engine(engine="openai", model="x", base_url="http://localhost:9/v1")
-#: Of each extra: a package of it that is not there, and a recipe that needs it. None: serve-pm.
-CASES: list[tuple[str, str, dict[str, Any] | None]] = [
+#: Of each extra: a package of it that is not there, and a recipe or a command that needs it.
+CASES: list[tuple[str, str, dict[str, Any] | str]] = [
     ("lora", "peft", lora_of("finetune")),
     ("lora", "peft", lora_of("preference")),
     ("lora", "peft", lora_of("ppo")),
     ("data", "datasets", data_set("somebody/something")),
     ("data", "pyarrow", data_set("prompts.parquet")),
     ("openai", "openai", SERVER),
-    ("serve", "fastapi", None),
-    ("serve", "uvicorn", None),
+    ("serve", "fastapi", "serve-pm"),
+    ("serve", "uvicorn", "serve-pm"),
+    ("web", "fastapi", "serve"),
+    ("web", "uvicorn", "serve"),
     ("trl", "trl", {"rl": {**RL, "algorithm": "rloo"}}),
     ("quant", "bitsandbytes", {"finetune": {"lora": {"rank": 2, "quantize": "4bit"}}}),
     ("vllm", "vllm", engine(engine="vllm", model="microworld:helpful")),
@@ -67,7 +69,8 @@ main()
 
 
 def test_every_extra_has_a_case() -> None:
-    assert set(EXTRAS) - {"dev"} == {extra for extra, _, _ in HERE}
+    # no command needs pandas: tests/reading asks Run for a data frame without it
+    assert set(EXTRAS) - {"dev", "notebook"} == {extra for extra, _, _ in HERE}
 
 
 @pytest.mark.parametrize(
@@ -78,10 +81,11 @@ def test_a_missing_extra_costs_a_sentence(
     tmp_path: Path,
     extra: str,
     package: str,
-    changes: dict[str, Any] | None,
+    changes: dict[str, Any] | str,
 ) -> None:
-    command = ["serve-pm", str(tmp_path)]
-    if changes is not None:
+    if isinstance(changes, str):
+        command = [changes, str(tmp_path)]
+    else:
         (tmp_path / "prompts.parquet").write_bytes(b"PAR1PAR1")
         recipe = yaml.safe_load(small_recipe().read_text())
         path = tmp_path / "recipe.json"

@@ -40,7 +40,7 @@ METRICS = {
         for goal in ("harmlessness", "helpfulness")
     },
     "revision_rounds": [{"harmful_compliance": share} for share in (ALL, SHARE, SHARE)],
-    "arms": {"rl_cai": {"along": [{"step": 4, "monitors": {"evasions": {"flagged": True}}}]}},
+    "arms": {"rl_cai": {"labels": {"contrast": {"warning": "few pairs tell answers apart"}}}},
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constitutional.reading.differences import Piece, differences
@@ -14,6 +14,7 @@ TEXTS = st.lists(
 ).map(" ".join)
 
 
+@settings(deadline=None)
 @given(TEXTS | st.text(max_size=40), TEXTS | st.text(max_size=40))
 def test_both_versions_are_whole(old: str, new: str) -> None:
     pieces = differences(old, new)

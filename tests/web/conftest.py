@@ -20,8 +20,10 @@ def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., T
     """Opens runs as ``cai serve`` does; the indexes are made when it returns."""
     with ExitStack() as opened:
 
-        def open_runs(runs: Sequence[Path], *, warned: bool = True, **how: Any) -> TestClient:
-            there = served(runs, tmp_path_factory.mktemp("cache"))
+        def open_runs(
+            runs: Sequence[Path], *, warned: bool = True, scores: bool = False, **how: Any
+        ) -> TestClient:
+            there = served(runs, tmp_path_factory.mktemp("cache"), scores=scores)
             for run in there:
                 run.index.update()
             client = TestClient(

@@ -74,12 +74,13 @@ def run_of(folder: Path, texts: tuple[str, ...]) -> Path:
             prompt=Conversation.of(text, text, text),
             tags=(text,),
             response=sample(f"{text} first"),
+            # all of the second revision was added to the first
             rounds=tuple(
                 round_.model_copy(
                     update={
                         "principle": text,
                         "critique": sample(text),
-                        "revision": sample(f"{text} second {place}"),
+                        "revision": sample(f"{text} second {place}" if place else "Nothing."),
                     }
                 )
                 for place, round_ in enumerate(chain(0).rounds)
@@ -136,13 +137,19 @@ def run_of(folder: Path, texts: tuple[str, ...]) -> Path:
 
 def _metrics(texts: tuple[str, ...]) -> dict[str, Any]:
     share = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3}
+    over = {"flagged": True, "estimate": share, "threshold": 0.1}
     return {
         "policies": {text: {"held_out": {"evasion": share}} for text in texts},
         "elo": {texts[1]: dict.fromkeys(texts, share)},
         "arms": {
             text: {
                 "labels": {"contrast": {"warning": text}},
-                "along": [{"step": text, "monitors": {text: {"flagged": True}}}],
+                "along": [
+                    {
+                        "step": text,
+                        "monitors": {text: over},
+                    }
+                ],
             }
             for text in texts
         },
@@ -221,7 +228,7 @@ def test_every_text_is_shown_as_it_is(
         page = check(_text(hostile, f"/runs/run/chains/{number}?show=plain"), known)
         shown = "".join(page.texts).replace("\0", "\ufffd")
         assert shown.count(f"{seen} first") == 1
-        assert shown.count(f"{seen} second 0") == 1
+        assert shown.count(f"{seen} second 1") == 1
         assert shown.count(seen) > 8  # three turns, principles, critiques, tags, who wrote it
 
 

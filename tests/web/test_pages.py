@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from starlette.testclient import TestClient
@@ -24,6 +26,7 @@ from tests.web_runs import (
 )
 
 from constitutional.runs.records import Reading
+from constitutional.runs.stage import Stage
 
 Browse = Callable[..., TestClient]
 SHARE = {"value": 0.125, "low": 0.05, "high": 0.25, "n": 40}
@@ -42,7 +45,14 @@ METRICS = {
     "arms": {
         "rl_cai": {
             "labels": {"contrast": {"warning": "few pairs tell"}},
-            "along": [{"step": 4, "monitors": {"stock_phrases": {"flagged": True}}}],
+            "along": [
+                {
+                    "step": 4,
+                    "monitors": {
+                        "stock_phrases": {"flagged": True, "estimate": SHARE, "threshold": 0.01}
+                    },
+                }
+            ],
         }
     },
 }
@@ -130,9 +140,9 @@ def test_the_overview_says_what_came_out(client: TestClient) -> None:
     assert "RL-CAI, step 4 12.5% 5.0 to 25.0 –" in text
     assert "RL-CAI −38 −54 to −22" in text
     assert text.index("SL-CAI 0 0 to 0") < text.index("RL-CAI −38")  # the best first
-    assert "RL-CAI: few pairs tell" in text
-    assert "RL-CAI, step 4: the monitor of stock phrases is over its threshold" in text
-    assert "critique revision done 61 61" in text
+    assert "RL-CAI, labels few pairs tell" in text
+    assert "RL-CAI, monitors Stock phrases flagged at 1 of 1 snapshots, last at step 4" in text
+    assert "critique and revision done 61 61" in text
     assert "no-harm Do not help with anything harmful." in text
 
 
@@ -207,6 +217,15 @@ def test_the_way_through_what_was_found(client: TestClient) -> None:
     assert "25 of 41" in plain(page(client, unescape(before)))
     (up,) = re.findall(r'data-key="u" href="([^"]+)"', text)
     assert unescape(up) == "/runs/my-run/chains?first=helps&page=2"
+
+
+def test_what_was_searched_for_is_in_the_way_back(client: TestClient) -> None:
+    asked = {"q": 'mayor\'s & "is nosy" #%+', "tag": "seen"}
+    text = client.get("/runs/my-run/chains", params=asked).text
+    (link, *_) = re.findall(r'class="row-link" data-row href="([^"]+)"', text)
+    record = page(client, unescape(link))
+    (up,) = re.findall(r'data-key="u" href="([^"]+)"', record)
+    assert dict(parse_qsl(urlsplit(unescape(up)).query)) == asked
 
 
 def test_a_plain_link_to_a_record_works_alone(client: TestClient) -> None:
@@ -288,6 +307,31 @@ def test_the_curves_of_a_live_training_grow(browse: Browse, tmp_path: Path) -> N
     assert "RL-CAI: 0.250 at step 1, 0.750 at step 3" in text
     write_history(folder, 5)
     assert "RL-CAI: 0.250 at step 1, 1.250 at step 5" in page(mine, "/runs/grows/training")
+
+
+def test_the_losses_of_a_live_finetuning_grow(browse: Browse, tmp_path: Path) -> None:
+    """From the Trainer's own files; a checkpoint that is not whole is no news."""
+    folder = write_run(tmp_path / "grows")
+    Stage(folder / "stages" / "sl_cai", "artifact").begin({})
+    mine = browse([folder])
+
+    def checkpoint(step: int, *, whole: bool) -> None:
+        made = folder / "stages" / "sl_cai" / "work" / f"checkpoint-{step}"
+        made.mkdir(parents=True)
+        logged = [{"step": n, "loss": 1 / n} for n in range(10, step + 1, 10)]
+        state = {"log_history": [*logged, {"step": step, "train_runtime": 1.0}]}
+        (made / "trainer_state.json").write_text(json.dumps(state))
+        if whole:
+            (made / "complete").write_text("")
+
+    assert "Loss" not in page(mine, "/runs/grows/training")
+    checkpoint(20, whole=True)
+    said = "Loss: finetuning SL-CAI, by step. loss: 0.100 at step 10, 0.050 at step 20"
+    assert said in page(mine, "/runs/grows/training")
+    checkpoint(100, whole=False)
+    assert said in page(mine, "/runs/grows/training")
+    checkpoint(40, whole=True)
+    assert "loss: 0.100 at step 10, 0.025 at step 40" in page(mine, "/runs/grows/training")
 
 
 def test_snapshots_answer_the_same_prompts(client: TestClient) -> None:

@@ -212,31 +212,30 @@ def probability(comparison: Comparison) -> float | None:
 
 
 class _Position:
-    """How often the letter was the same in both orders, where it was read in both."""
+    """How often the letter was the same in both orders, where it was read in both.
+
+    Of several principles those count that were read in both, by the means over them.
+    """
 
     def __init__(self) -> None:
         self._same = self._both = 0
 
     def add(self, readings: Sequence[Reading]) -> None:
-        ab, ba = _one_order(readings, "ab"), _one_order(readings, "ba")
-        if ab is not None and ba is not None:
+        both = [
+            (ab, ba)
+            for group in by_principle(readings)
+            if (ab := in_order(group, "ab")) is not None
+            and (ba := in_order(group, "ba")) is not None
+        ]
+        if both:
             self._both += 1
+            ab, ba = (sum(each) / len(both) for each in zip(*both, strict=True))
             # a is option (A) in the first order and (B) in the second
             self._same += (ab - 0.5) * (ba - 0.5) < 0
 
     def share(self) -> Estimate | None:
         """None when none was read in both orders."""
         return proportion(self._same, self._both)
-
-
-def _one_order(readings: Sequence[Reading], order: str) -> float | None:
-    """The mean over the principles that were read in both orders."""
-    values = []
-    for group in by_principle(readings):
-        ab, ba = in_order(group, "ab"), in_order(group, "ba")
-        if ab is not None and ba is not None:
-            values.append(ab if order == "ab" else ba)
-    return mean(values)
 
 
 class _Use:

@@ -28,6 +28,7 @@ ENABLES: Mapping[str, str] = {
     "data": "prompts from Hugging Face data sets and Parquet files",
     "openai": "models behind an OpenAI-compatible server",
     "notebook": "the records of a run as data frames",
+    "web": "runs in a browser",
     "serve": "the preference model as a reward service for OpenRLHF and verl",
     "ray": "data stages and trainings on a Ray cluster",
     "trl": "DPO, RLOO and GRPO in place of PPO",

@@ -16,6 +16,7 @@ from constitutional.reading.table import Comparisons, Table
 from constitutional.reading.training import (
     REPORT,
     Training,
+    losses_so_far,
     read_json,
     read_training,
     snapshot_folders,
@@ -177,8 +178,11 @@ class Run:
         return {}
 
     def losses(self, stage: str) -> list[tuple[int, float]]:
-        """Step and loss of a finetuning or of a preference model; none before its end."""
-        return [(step, loss) for step, loss in self.training_report(stage).get("losses", ())]
+        """Step and loss of a finetuning or of a preference model; to its last checkpoint so far."""
+        report = self.training_report(stage)
+        if "losses" not in report:
+            return losses_so_far(self.path / STAGES / stage / "work")
+        return [(step, loss) for step, loss in report["losses"]]
 
     @property
     def figures(self) -> RunFigures:

@@ -11,6 +11,8 @@ from constitutional.errors import RunFolderError
 from constitutional.runs.files import explain
 
 REPORT = "training.json"
+#: The mark of a checkpoint that is whole (``constitutional.training``).
+COMPLETE = "complete"
 #: Where PPO writes a line after every step, in the work folder of its stage.
 _LIVE = Path("work", "ppo", "history.jsonl")
 _SNAPSHOTS = (Path("result", "snapshots"), Path("work", "ppo", "snapshots"))
@@ -68,6 +70,22 @@ def snapshot_folders(stage: Path) -> dict[int, Path]:
         if found:
             return dict(sorted(found.items()))
     return {}
+
+
+def losses_so_far(work: Path) -> list[tuple[int, float]]:
+    """Step and loss up to the last checkpoint of a training that runs; none before the first.
+
+    transformers' Trainer keeps what it has logged beside the weights.
+    """
+    steps = {int(path.name.rpartition("-")[2]): path for path in work.glob("checkpoint-*")}
+    for _, folder in sorted(steps.items(), reverse=True):
+        # a checkpoint may be half written, or deleted while it is read
+        state = read_json(folder / "trainer_state.json") if (folder / COMPLETE).exists() else None
+        if state is not None:
+            return [
+                (entry["step"], entry["loss"]) for entry in state["log_history"] if "loss" in entry
+            ]
+    return []
 
 
 def read_json(path: Path) -> Any | None:

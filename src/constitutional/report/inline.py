@@ -63,6 +63,8 @@ def inline(svg: bytes, name: str, title: str) -> Markup:
         _unstyle(element)
     root.attrib |= {
         **_OF_ALL,
+        # where SVG's own default is black, matplotlib leaves it out
+        "fill": "currentColor",
         "width": f"{width:.0f}",
         "role": "img",
         "aria-label": " ".join(title.split()),

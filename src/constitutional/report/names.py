@@ -46,6 +46,8 @@ def shown(policy: str) -> str:
     """A policy's name for people: the paper's where it has one, else its own, made safe."""
     if policy in POLICIES:
         return POLICIES[policy]
+    if found := _SNAPSHOT.fullmatch(policy):
+        return f"{shown(found['arm'])}, step {found['step']}"
     name = plain(policy)
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
 

@@ -30,6 +30,7 @@ def warnings_of(run: Run, metrics: Mapping[str, Any]) -> list[Warned]:
         *_too_long(run),
         *(warned for arm, entry in metrics.get("arms", {}).items() for warned in _arm(arm, entry)),
         *_answers(metrics),
+        *_judges(metrics),
     ]
 
 
@@ -83,10 +84,10 @@ def _arm(arm: str, entry: Mapping[str, Any]) -> Iterator[Warned]:
         yield Warned(about, plain(said))
     account = labels.get("account") or {}
     if number := account.get("unreadable"):
-        yield Warned(about, f"{counted(number, 'comparison')} could not be read and is left out.")
+        yield Warned(about, f"{counted(number, 'comparison')} could not be read: left out.")
     if number := account.get("not_asked"):
         yield Warned(
-            about, f"{counted(number, 'comparison')} had no usable pair and was not asked."
+            about, f"{counted(number, 'comparison')} without a usable pair: not asked about."
         )
     if number := account.get("refusals"):
         yield Warned(about, f"{counted(number, 'reading')} refused by the feedback model.")
@@ -106,3 +107,15 @@ def _answers(metrics: Mapping[str, Any]) -> Iterator[Warned]:
                 f"{shown(policy)}, answers",
                 f"{number:,} of {flagged['n']:,} are broken in form (empty, looped, cut off).",
             )
+
+
+def _judges(metrics: Mapping[str, Any]) -> Iterator[Warned]:
+    found = metrics.get("ai_judge") or {}
+    for goal in found.get("elo", {}):
+        if number := found[goal]["unreadable"]:
+            said = f"{counted(number, 'pairing')} could not be read: in no rating."
+            yield Warned(f"AI judge of {goal}", said)
+    for policy, mean in ((metrics.get("harm_score") or {}).get("policies") or {}).items():
+        if number := mean["too_long"]:
+            said = f"{counted(number, 'answer')} too long for the harm score."
+            yield Warned(f"{shown(policy)}, harm score", said)

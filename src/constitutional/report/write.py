@@ -28,5 +28,7 @@ def write_page(folders: Sequence[Path], out: Path | None = None, *, markdown: bo
     if not out.parent.is_dir():
         raise InputError("there is no such folder: make it, or give --out another", path=out.parent)
     page = page_of_several(runs) if len(runs) > 1 else page_of(runs[0])
-    atomic_write(out, (as_markdown(page, out.parent) if markdown else as_html(page)).encode())
+    text = as_markdown(page, out.parent) if markdown else as_html(page)
+    # a model may have written half a character, which UTF-8 cannot carry: it becomes "?"
+    atomic_write(out, text.encode(errors="replace"))
     return out

@@ -41,12 +41,16 @@ class Chart:
         return WIDTH, HEIGHT
 
     @cached_property
+    def _marks(self) -> list[float]:
+        """The values that are marked; the curves lie between the first and the last."""
+        values = [y for line in self.lines for _, y in line.points]
+        return nice_ticks(min(values), max(values))
+
+    @cached_property
     def _range(self) -> tuple[float, float, float, float]:
         xs = [x for line in self.lines for x, _ in line.points]
-        ys = [y for line in self.lines for _, y in line.points]
-        ticks = nice_ticks(min(ys), max(ys))
         right = max(xs) if max(xs) > min(xs) else min(xs) + 1
-        return min(xs), right, ticks[0], ticks[-1]
+        return min(xs), right, self._marks[0], self._marks[-1]
 
     def x(self, step: float) -> float:
         """Where a step is."""
@@ -66,9 +70,8 @@ class Chart:
     @property
     def ticks(self) -> list[tuple[float, str]]:
         """Where a value is marked, and how it is written."""
-        _, _, low, high = self._range
-        values = nice_ticks(low, high)
-        return [(self.y(value), decimal(value, _digits(values[1] - values[0]))) for value in values]
+        digits = _digits(self._marks[1] - self._marks[0])
+        return [(self.y(value), decimal(value, digits)) for value in self._marks]
 
     @property
     def steps(self) -> tuple[float, float]:

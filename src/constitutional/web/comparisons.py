@@ -25,7 +25,7 @@ _ORDERS = {
     "orders": "order against order",
     "principles": "principle against principle",
 }
-_SCORED = {"pm": "label against preference model"}
+_SCORED = {"pm": "label against PM"}
 
 
 class Row(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from constitutional.report.names import is_snapshot, shown
+from constitutional.report.names import is_snapshot, shown, stage_title
 
 UNKNOWN = "–"
 
@@ -63,4 +63,5 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "interval": interval,
     "duration": duration,
     "words": words,
+    "stage": stage_title,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import yaml
@@ -10,10 +10,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from constitutional.reading import Run
+from constitutional.report.warnings import warnings_of
 from constitutional.web.charts import Line as Curve
 from constitutional.web.charts import Scale, chart
-from constitutional.web.formats import policy, words
 from constitutional.web.index.query import counts
 from constitutional.web.rendering import pages
 from constitutional.web.served import all_runs, served_run
@@ -61,7 +60,7 @@ def overview(request: Request) -> Response:
         live=not run.finished,
         stages=run.stages,
         seconds=sum(run.seconds.values()),
-        warnings=list(_warnings(run, metrics)),
+        warnings=warnings_of(run, metrics),
         measures=MEASURES,
         group=group,
         behaviours=behaviours,
@@ -99,19 +98,6 @@ def _rounds(metrics: Metrics) -> Any | None:
         for name, look in _ROUNDS.items()
     ]
     return chart("Answers after each round of revision (%)", lines)
-
-
-def _warnings(run: Run, metrics: Metrics) -> Iterator[str]:
-    yield from run.notes
-    for arm, entry in metrics.get("arms", {}).items():
-        warning = ((entry.get("labels") or {}).get("contrast") or {}).get("warning")
-        if warning:
-            yield f"{policy(arm)}: {warning}"
-        for step in entry.get("along") or ():
-            for name, monitor in step["monitors"].items():
-                if monitor["flagged"]:
-                    where = f"{policy(arm)}, step {step['step']}"
-                    yield f"{where}: the monitor of {words(name)} is over its threshold"
 
 
 def router() -> Any:

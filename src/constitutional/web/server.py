@@ -55,8 +55,7 @@ def serve_runs(
         raise InputError(
             f"{host}:{port} cannot be listened at ({why}): choose another --host or --port"
         ) from error
-    name = f"[{host}]" if ":" in host else host
-    address = f"http://{name}:{listening.getsockname()[1]}/"
+    address = f"http://{_name(host)}:{listening.getsockname()[1]}/"
     tell(address if token is None else f"{address}?token={token}")
     config = uvicorn.Config(
         app,
@@ -67,3 +66,10 @@ def serve_runs(
         timeout_graceful_shutdown=3,
     )
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _name(host: str) -> str:
+    """What a browser calls the machine: its name where it listens at all of its addresses."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host

@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from constitutional.reading import Run, Training
+from constitutional.report.names import stage_title
 from constitutional.runs.records import Answer
 from constitutional.web.asking import page_number
 from constitutional.web.charts import Chart, Line, chart, points
-from constitutional.web.formats import policy, words
+from constitutional.web.formats import policy
 from constitutional.web.rendering import pages
 from constitutional.web.served import served_run
 from constitutional.web.warning import warned
@@ -86,7 +87,7 @@ def _losses(run: Run) -> list[Chart]:
     stages = [stage.name for stage in run.stages]
     names = [name for name in stages if name in _OTHERS or name.startswith("preference_model_")]
     found = (
-        chart(f"Loss: {policy(words(name))}", [Line("loss", run.losses(name))]) for name in names
+        chart(f"Loss: {stage_title(name)}", [Line("loss", run.losses(name))]) for name in names
     )
     return [one for one in found if one is not None]
 

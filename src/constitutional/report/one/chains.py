@@ -41,25 +41,30 @@ def example_chains(view: View) -> Section | None:
 
 def chosen_chains(run: Run, number: int) -> list[Chain]:
     """So many chains by the rule."""
-    return heapq.nsmallest(number, run.chains, key=lambda c: sha256(c.id.encode()).digest())
+    return heapq.nsmallest(number, run.chains, key=lambda c: _digest(c.id))
+
+
+def _digest(name: str) -> bytes:
+    return sha256(name.encode("utf-8", "surrogatepass")).digest()
 
 
 def constitution(view: View) -> Section | None:
     """The principles with their sources, and how often each was drawn to criticise by."""
-    name, fingerprint = view.constitution, view.run.manifest.inputs.get("constitution")
-    if fingerprint is None:
+    found, files = view.constitution, view.run.recipe.get("constitution")
+    if not files:
         return None
-    files = ", ".join(view.run.recipe.get("constitution") or ())
-    pairs = [("source", files), ("fingerprint (SHA-256)", fingerprint)]
-    if name is None:
+    fingerprint = view.run.manifest.inputs.get("constitution") or "–"
+    known = found.fingerprint if found else fingerprint
+    pairs = [("source", ", ".join(files)), ("fingerprint (SHA-256)", known)]
+    if found is None:
         text = (
             "The run did not keep its constitution, and the files it came from are gone or have "
             "changed since."
         )
         return Section("constitution", "Constitution", [Pairs(pairs), Paragraph(text, "warning")])
-    pairs.insert(0, ("name", name.name))
-    if name.description:
-        pairs.insert(1, ("description", name.description))
+    pairs.insert(0, ("name", found.name))
+    if found.description:
+        pairs.insert(1, ("description", found.description))
     drawn = _drawn(view)
     rows = [
         [
@@ -69,7 +74,7 @@ def constitution(view: View) -> Section | None:
             f"{principle.weight:g}",
             f"{drawn.get(principle.id, 0):,}",
         ]
-        for principle in name.principles
+        for principle in found.principles
     ]
     head = ("principle", "text", "source", "weight", "critiques")
     blocks = [Pairs(pairs), Fold(f"All {len(rows)} principles", [Table(head, rows)])]

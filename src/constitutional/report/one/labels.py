@@ -116,24 +116,24 @@ def _cards(found: Mapping[str, Mapping[str, Any]]) -> Iterator[list[Cell]]:
             ]
 
 
-def _principles(view: View, arm: str, counted_at_the_end: Mapping[str, Any]) -> Fold:
+def _principles(view: View, arm: str, found: Mapping[str, Any]) -> Fold:
     """By principle; what an older run did not count is counted from its records."""
-    stage = labels_of(view.run, arm)
-    records = view.run.comparisons.parts.get(stage or "", ())
-    right = ((counted_at_the_end.get("agreement") or {}).get("principles")) or {}
-    rows: list[list[Cell]] = []
-    for use in account(records).principles:
-        position = use.decided_by_position
-        rows.append(
-            [
-                use.principle,
-                f"{use.uses:,}",
-                percent(right.get(use.principle)),
-                decimal(use.mean_confidence),
-                NONE if position is None else percent(position.model_dump()),
-                str(use.unreadable),
-            ]
-        )
+    uses = found["principles"]
+    if any("decided_by_position" not in use for use in uses):
+        records = view.run.comparisons.parts.get(labels_of(view.run, arm) or "", ())
+        uses = [use.model_dump() for use in account(records).principles]
+    right = (found.get("agreement") or {}).get("principles") or {}
+    rows: list[list[Cell]] = [
+        [
+            use["principle"],
+            f"{use['uses']:,}",
+            percent(right.get(use["principle"])),
+            decimal(use["mean_confidence"]),
+            percent(use["decided_by_position"]),
+            str(use["unreadable"]),
+        ]
+        for use in uses
+    ]
     head = ("principle", "pairs", "accuracy", "confidence", "decided by position", "unreadable")
     caption = (
         "Accuracy: of the pairs on which the judge has a side by this principle. Confidence: mean "

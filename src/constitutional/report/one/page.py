@@ -6,6 +6,7 @@ from constitutional.reading.run import Run
 from constitutional.report.blocks import Items, Page, Paragraph, Section
 from constitutional.report.one.chains import constitution, example_chains
 from constitutional.report.one.costs import time_and_cost
+from constitutional.report.one.judges import other_judges
 from constitutional.report.one.labels import labels, preference_models
 from constitutional.report.one.results import results, rounds, tiles
 from constitutional.report.one.training import reinforcement
@@ -21,6 +22,7 @@ def page_of(run: Run) -> Page:
         results(view),
         warnings(view),
         what_was_run(view),
+        other_judges(view),
         rounds(view),
         labels(view),
         preference_models(view),

@@ -20,7 +20,7 @@ def runs(views: Mapping[str, View]) -> Section:
     for name, view in views.items():
         done = sum(stage.state.done for stage in view.run.stages)
         state = "finished" if view.run.finished else f"in progress, {counted(done, 'stage')} done"
-        took = lasting(view.metrics["seconds"]["total"])
+        took = lasting(sum(view.run.seconds.values()))
         begun = view.run.manifest.created.replace("T", " ")[:16]
         rows.append([name, view.run.name, begun, state, took])
     return Section("runs", "Runs", [Table(("", "run", "begun (UTC)", "state", "took"), rows)])

@@ -24,7 +24,7 @@ from constitutional.web.index.rows import (
     chain_entry,
     comparison_entry,
 )
-from constitutional.web.index.schema import open_for_writing, transaction
+from constitutional.web.index.schema import open_for_writing, removed, transaction
 
 CHAIN_STAGES = ("critique_revision",)
 COMPARISON_STAGES = (
@@ -55,7 +55,7 @@ class RunIndex:
     def __init__(self, run: Path, cache: Path, judge: Judge | None = None):
         self.run = run.resolve()
         name = sha256(str(self.run).encode()).hexdigest()[:24]
-        self.path = cache / f"{name}.sqlite"
+        self.path = cache.resolve() / f"{name}.sqlite"
         self._kinds = (
             Kind(
                 "chains",
@@ -94,8 +94,7 @@ class RunIndex:
         if _has_changed(connection, self.run):
             # a stage was made again: its old records are in every table
             connection.close()
-            self.path.unlink()
-            connection = open_for_writing(self.path, manifest.created)
+            connection = open_for_writing(removed(self.path), manifest.created)
         return connection
 
 
@@ -108,11 +107,8 @@ class _Stage:
 
     def read_some(self) -> int:
         """Put in the next blocks, of some thousand records, in one transaction."""
-        after = _position(self._connection, self._name)
-        if not _grown(self._folder, after):
-            return 0
-        with transaction(self._connection):
-            after = begun = _position(self._connection, self._name)  # another process may be at it
+        with transaction(self._connection):  # another process may be at it too
+            after = begun = _position(self._connection, self._name)
             for position, data in new_blocks(self._folder, begun):
                 self._add(after, data)
                 after = position
@@ -167,11 +163,6 @@ def _position(connection: sqlite3.Connection, stage: str) -> Position:
         "SELECT blocks, records, records_end, blocks_end FROM stages WHERE name = ?", (stage,)
     ).fetchone()
     return BEGINNING if found is None else Position(*found)
-
-
-def _grown(folder: Path, after: Position) -> bool:
-    sidecar = folder / BLOCKS
-    return sidecar.is_file() and sidecar.stat().st_size > after.blocks_end
 
 
 def _has_changed(connection: sqlite3.Connection, run: Path) -> bool:

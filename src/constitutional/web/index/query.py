@@ -32,6 +32,8 @@ ORDERS: Mapping[Table, Mapping[str, str]] = {
         "pm": "s.gap DESC NULLS LAST, t.row",
     },
 }
+#: The letters that a word begins with, at least, where a star stands for the rest.
+_BEGINNING = 3
 _WORD = re.compile(r'"([^"]*)"|(\S+)')
 
 
@@ -72,12 +74,19 @@ class Page(NamedTuple):
 
 def search(index: Path, query: Query, *, first: int, count: int) -> Page:
     """The matching records from number ``first`` on, in the order that is asked for."""
+    table, values = query.table, [query.arm] if query.order == "pm" else []
     with reading(index) as connection:
-        source, values = _source(connection, query)
-        (total,) = connection.execute(f"SELECT count(*) {source}", values).fetchone()
+        narrowed = _narrow(connection, query)
+        counted = "found" if narrowed else table
+        (total,) = connection.execute(f"SELECT count(*) FROM {counted}").fetchone()
+        source = f"FROM {table} t"
+        if query.order == "pm":
+            source += " LEFT JOIN scores s ON s.row = t.row AND s.arm = ?"
+        if narrowed:
+            source += " WHERE t.row IN (SELECT row FROM found)"
         rows = connection.execute(
             f"SELECT t.row, t.stage, t.number, t.start, t.size {source}"
-            f" ORDER BY {ORDERS[query.table][query.order]} LIMIT ? OFFSET ?",
+            f" ORDER BY {ORDERS[table][query.order]} LIMIT ? OFFSET ?",
             (*values, count, first),
         )
         return Page(total, [Found(*row) for row in rows])
@@ -156,11 +165,13 @@ def scores(index: Path, rows: Sequence[int]) -> dict[int, list[Score]]:
 def as_match(text: str) -> str:
     """What a person typed as a full-text query: all words, "phrases in quotes", and begin* of one.
 
+    A beginning has three letters or more: fewer are those of half of all words, and take a second.
+
     Every word is quoted, so that nothing typed is read as an operator.
     """
     terms = []
     for phrase, word in _WORD.findall(text):
-        prefix = not phrase and word.endswith("*")
+        prefix = not phrase and word.endswith("*") and len(word) > _BEGINNING
         # a zero byte would end the query for SQLite
         plain = (phrase or word.rstrip("*")).replace('"', "").replace("\0", " ")
         if re.search(r"\w", plain):
@@ -168,27 +179,31 @@ def as_match(text: str) -> str:
     return " ".join(terms)
 
 
-def _source(connection: sqlite3.Connection, query: Query) -> tuple[str, list[object]]:
-    """FROM and WHERE, with the values of their question marks."""
-    values: list[object] = []
-    source = f"FROM {query.table} t"
-    if query.order == "pm":
-        source += " LEFT JOIN scores s ON s.row = t.row AND s.arm = ?"
-        values.append(query.arm)
-    conditions = []
-    match = as_match(query.where.text)
-    if match:
-        text = f"{query.table}_text"
-        conditions.append(f"t.row IN (SELECT rowid FROM {text} WHERE {text} MATCH ?)")
+def _narrow(connection: sqlite3.Connection, query: Query) -> bool:
+    """Put the rows that match into the table ``found`` of this connection; False where all do.
+
+    They are asked for once, for their number and for a page of them: what takes its time is text.
+    """
+    table, row = query.table, "row"
+    conditions: list[str] = []
+    values: list[str] = []
+    if query.where.text.strip():
+        row = "+rowid"  # the sign: else each row of a label is looked up in the text
+        # signs without a word match nothing
+        match = as_match(query.where.text) or '""'
+        conditions.append(f"SELECT rowid FROM {table}_text WHERE {table}_text MATCH ?")
         values.append(match)
-    elif query.where.text.strip():
-        conditions.append("0")  # signs without a word, which nothing can be found by
     for facet, value in query.where.labels.items():
-        label = connection.execute(
-            "SELECT label FROM labels WHERE kind = ? AND facet = ? AND value = ?",
-            (query.table, facet, value),
-        ).fetchone()
-        conditions.append("t.row IN (SELECT row FROM labelled WHERE label = ?)")
-        values.append(None if label is None else label[0])
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return source + where, values
+        conditions.append(
+            "SELECT row FROM labelled WHERE label ="
+            " (SELECT label FROM labels WHERE kind = ? AND facet = ? AND value = ?)"
+        )
+        values += [table, facet, value]
+    if not conditions:
+        return False
+    first, *others = conditions
+    narrowed = first + "".join(f" AND {row} IN ({more})" for more in others)
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("CREATE TEMP TABLE found (row INTEGER PRIMARY KEY)")
+    connection.execute(f"INSERT INTO found {narrowed}", values)
+    return True

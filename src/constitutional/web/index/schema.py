@@ -60,7 +60,7 @@ def open_for_writing(path: Path, identity: str) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        connection = _opened(path, identity) or _opened(_removed(path), identity, strictly=True)
+        connection = _opened(path, identity) or _opened(removed(path), identity, strictly=True)
         if connection is None:
             raise OSError("another process makes it for another run")
         return connection
@@ -133,7 +133,8 @@ def _create(connection: sqlite3.Connection, identity: str) -> None:
     )
 
 
-def _removed(path: Path) -> Path:
+def removed(path: Path) -> Path:
+    """The same path, with no index at it any more."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     return path
