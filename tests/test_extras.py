@@ -53,6 +53,10 @@ CASES: list[tuple[str, str, dict[str, Any] | str]] = [
     ("serve", "uvicorn", "serve-pm"),
     ("web", "fastapi", "serve"),
     ("web", "uvicorn", "serve"),
+    ("web", "sqlalchemy", "serve"),
+    ("web", "alembic", "serve"),
+    ("web", "python_multipart", "serve"),
+    ("postgres", "psycopg", "votes-of-postgres"),
     ("trl", "trl", {"rl": {**RL, "algorithm": "rloo"}}),
     ("quant", "bitsandbytes", {"finetune": {"lora": {"rank": 2, "quantize": "4bit"}}}),
     ("vllm", "vllm", engine(engine="vllm", model="microworld:helpful")),
@@ -83,7 +87,9 @@ def test_a_missing_extra_costs_a_sentence(
     package: str,
     changes: dict[str, Any] | str,
 ) -> None:
-    if isinstance(changes, str):
+    if changes == "votes-of-postgres":
+        command = ["votes", "invite", "Ann", "--votes", "postgresql://localhost/votes"]
+    elif isinstance(changes, str):
         command = [changes, str(tmp_path)]
     else:
         (tmp_path / "prompts.parquet").write_bytes(b"PAR1PAR1")

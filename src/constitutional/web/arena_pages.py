@@ -12,18 +12,23 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-import anyio.to_thread
-from fastapi import APIRouter, Depends
-from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from constitutional.errors import InputError, MissingExtraError
+
+try:
+    import anyio.to_thread
+    import python_multipart  # noqa: F401  # starlette reads forms by it, and asks for it late
+    from fastapi import APIRouter, Depends
+    from starlette.exceptions import HTTPException
+    from starlette.requests import HTTPConnection, Request
+    from starlette.responses import JSONResponse, RedirectResponse, Response
+except ImportError as error:
+    raise MissingExtraError(error.name or "fastapi", "web", "cai serve") from error
 
 from constitutional.arena.box import Arena
 from constitutional.arena.questions import QUESTIONS
 from constitutional.arena.raters import find_rater, invite
 from constitutional.arena.records import Choice, Goal, Judgement, Rater
 from constitutional.arena.votes import AlreadyJudgedError
-from constitutional.errors import InputError
 from constitutional.web.arena_results import shown_results
 from constitutional.web.rendering import Section, pages
 from constitutional.web.warning import warned
