@@ -220,6 +220,14 @@ def test_whatever_a_model_writes_stays_text(arena: Arena) -> None:
         assert " ".join(text.split()) in told, text
 
 
+def test_half_a_character_is_shown_as_a_question_mark(arena: Arena) -> None:
+    client = come_in(arena({"sl_cai": ["half \ud800 of it"], "rl_cai": ["all"]}))
+    page = client.get(VOTE)
+    assert page.status_code == 200 and "half ? of it" in page.text
+    form = fields(page.text, VOTE) | {"choice": "tie"}
+    assert client.post(VOTE, data=form, headers=OURS).status_code == 303
+
+
 def test_a_run_without_answers_says_so(tmp_path: Path, votes: str) -> None:
     runs = served([write_run(tmp_path / "run")], tmp_path / "cache")
     app = make_app(runs, sections=chat_and_arena(runs, votes=votes))

@@ -85,7 +85,9 @@ class Pages:
         page = self._environment.get_template(template)
         here = request.url.path
         given = {"here": here, "run": request.path_params.get("run"), **values}
-        return HTMLResponse(page.render(**given), status_code=status)
+        # a model's text may hold half a character, which UTF-8 cannot carry
+        text = page.render(**given).encode("utf-8", "replace")
+        return HTMLResponse(text, status_code=status)
 
     def refusal(self, status: int, sentence: str) -> HTMLResponse:
         """The page of a request that is not answered."""
