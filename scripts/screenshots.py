@@ -1,9 +1,10 @@
-"""Makes the pictures of the run browser that the documents show, from a run of yours.
+"""Makes the pictures that the documents show of the run browser and of the report, from a run.
 
     .venv/bin/cai demo --out runs/demo
     .venv/bin/python scripts/screenshots.py runs/demo [--out docs/images]
 
-Starts ``cai serve --scores`` on the run and looks at it with the system's Chromium.
+Starts ``cai serve --scores`` on the run, writes its report, and looks at both with the system's
+Chromium.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from playwright.sync_api import Browser, sync_playwright
+
+from constitutional.report.write import write_page
 
 
 class Picture(NamedTuple):
@@ -38,6 +41,11 @@ PICTURES = (
     Picture("serve-comparisons", "/comparisons?order=pm", DESKTOP),
     Picture("serve-training", "/training", DESKTOP, "dark"),
     Picture("serve-phone", "/chains", PHONE),
+)
+REPORT = (
+    Picture("report", "", (1280, 1000)),
+    Picture("report-dark", "#labels", (1280, 800), "dark"),
+    Picture("report-phone", "", PHONE),
 )
 
 
@@ -85,6 +93,18 @@ def take(browser: Browser, home: str, picture: Picture, out: Path) -> None:
     context.close()
 
 
+def take_of_file(browser: Browser, file: Path, picture: Picture, out: Path) -> None:
+    """One picture of a page that lies on the disk."""
+    width, height = picture.size
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=picture.scheme
+    )
+    page = context.new_page()
+    page.goto(file.as_uri() + picture.path)
+    page.screenshot(path=out / f"{picture.name}.png", animations="disabled")
+    context.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
@@ -102,6 +122,9 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for picture in PICTURES:
             take(browser, home, picture, args.out)
+        report = write_page([args.run], Path(cache).resolve() / "report.html")
+        for picture in REPORT:
+            take_of_file(browser, report, picture, args.out)
         browser.close()
 
 

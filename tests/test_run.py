@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from constitutional.constitution import load_constitution
 from constitutional.runs import read_records
 from constitutional.runs.records import Answer, Chain, Reply
 
@@ -67,6 +68,10 @@ def test_a_run_leaves_records_a_model_metrics_and_figures(
     assert manifest["seed"] == 3
     assert metrics["constitution"] == manifest["inputs"]["constitution"]
     assert (out / "figures/harmlessness.png").read_bytes().startswith(b"\x89PNG")
+    # what it was made with, for whoever reads it
+    kept = load_constitution(out / "constitution.yaml")
+    assert kept.fingerprint == metrics["constitution"]
+    assert json.loads((out / "notes.json").read_text()) == []
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
