@@ -78,7 +78,7 @@ def test_a_filter_is_applied_when_it_is_chosen(open_page: Open, home: str) -> No
 def test_searching(open_page: Open, home: str) -> None:
     page = open_page(f"{home}/runs/demo/chains")
     press(page, "/")
-    expect(page.get_by_role("searchbox")).to_be_focused()
+    expect(page.get_by_label("Search", exact=True)).to_be_focused()
     page.keyboard.type('"number 17"')
     page.keyboard.press("Enter")
     page.wait_for_url("**/chains?q=**")

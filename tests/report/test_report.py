@@ -23,6 +23,7 @@ from constitutional.constitution import load_constitution
 from constitutional.dialogue import Conversation
 from constitutional.errors import InputError, RunFolderError
 from constitutional.reading import Run
+from constitutional.report.names import zero
 from constitutional.report.one.page import page_of
 from constitutional.report.write import write_page
 
@@ -275,6 +276,13 @@ def test_a_run_in_progress_has_what_its_records_give(tmp_path: Path) -> None:
     assert labels["RL-CAI, accuracy"].text == "–", "nobody judged it yet"
     assert labels["RL-CAI, the same, all pairs"].interval
     assert "not finished" in found["warnings"].blocks[0].items[0][1]
+
+
+def test_elo_counts_from_sft_where_another_policy_is_the_same() -> None:
+    at_zero = {"value": 0.0, "low": 0.0, "high": 0.0, "n": 9}
+    assert zero({"harmlessness": {"helpful_rlhf": at_zero, "sft": at_zero}}) == "SFT"
+    assert zero({"harmlessness": {"mine": at_zero}}) == "mine"
+    assert zero({}) == "SL-CAI"
 
 
 def test_a_run_that_has_hardly_begun_is_reported(tmp_path: Path) -> None:

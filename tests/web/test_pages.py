@@ -373,6 +373,17 @@ def test_the_warning_leads_nowhere_else(client: TestClient, to: str) -> None:
 # --- trouble ------------------------------------------------------------------------------------
 
 
+def test_a_record_that_is_gone_is_a_sentence(browse: Browse, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", chains=CHAINS[:4])
+    client = browse([folder])
+    records = folder / "stages" / "critique_revision" / "records.jsonl"
+    whole = records.read_bytes()
+    records.write_bytes(b" " * len(whole))
+    assert "line 2: holds no Chain" in plain(page(client, "/runs/run/chains/2", 500))
+    records.unlink()
+    assert "records.jsonl" in plain(page(client, "/runs/run/chains/2", 500))
+
+
 def test_a_damaged_run_is_a_sentence(browse: Browse, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", chains=CHAINS[:4])
     client = browse([folder])

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 from tests.web_runs import HELP, REFUSAL, chain, comparison, write_run
 
-from constitutional.errors import ModelError
+from constitutional.errors import EngineError
 from constitutional.microworld import data_file
 from constitutional.preference.combined import logistic
 from constitutional.preference.harm_model import CARD as HARM_CARD
@@ -21,7 +21,7 @@ from constitutional.runs.records import Chain, Comparison
 from constitutional.runs.stage import Stage
 from constitutional.web.index import Query, RunIndex, Where
 from constitutional.web.index.query import facets, read_record, scored_arms, scores, search
-from constitutional.web.scoring import bucket, has_work, score
+from constitutional.web.scoring import Scorer, bucket, has_work, score
 
 Browse = Callable[..., TestClient]
 
@@ -128,5 +128,9 @@ def test_scores_appear_while_it_is_served(run: Path, browse: Browse) -> None:
 def test_a_model_that_cannot_be_read_costs_a_sentence(run: Path, index: Path) -> None:
     card = run / "stages" / "preference_model_rl_cai" / "result" / "preference_model.json"
     card.write_text(json.dumps({"no": "card"}))
-    with pytest.raises(ModelError, match=r"preference_model\.json cannot be read"):
-        score(Run(run), index)
+    scorer = Scorer(Run(run), index)
+    scorer.go_on()
+    while scorer.is_running:
+        time.sleep(0.1)
+    with pytest.raises(EngineError, match=r"not scored: .*preference_model\.json cannot be read"):
+        scorer.go_on()

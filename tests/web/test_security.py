@@ -67,7 +67,8 @@ def test_this_machines_names_are_answered_to(here: TestClient, host: str) -> Non
     "host",
     [
         *("evil.example", "evil.example:8020", "localhost.evil.example", "127.0.0.1.evil.example"),
-        *("", "[::2]:8020", "localhost@evil.example", "169.254.169.254"),
+        *("", "[::2]:8020", "localhost@evil.example", "169.254.169.254", "localhost:evil"),
+        *("[::1].evil.example", "[::1]evil", "localhost:80:80", "localhost evil.example"),
     ],
 )
 def test_a_name_that_was_pointed_here_is_not(here: TestClient, host: str) -> None:

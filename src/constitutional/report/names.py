@@ -36,6 +36,8 @@ _STAGES_OF = {
     "harm_ratings_": "rated answers of",
     "judged_": "AI judge of",
 }
+#: What Elo counts from where a run has it.
+_ZERO = ("sl_cai", "sft")
 #: Longer names are cut, so that a table or a legend keeps its shape.
 LONGEST = 40
 
@@ -80,10 +82,13 @@ def is_snapshot(policy: str) -> bool:
 
 
 def zero(elo: Mapping[str, Mapping[str, Any]]) -> str:
-    """The name of the policy that Elo ratings count from: it alone has no interval."""
+    """The name of the policy that Elo ratings count from: it has no interval.
+
+    Nor has one whose answers are all the same as its; the paper's SL-CAI, or SFT, is then meant.
+    """
     ratings = (rating for goal in elo.values() for rating in goal.items())
-    at_zero = (name for name, e in ratings if e["value"] == e["low"] == e["high"] == 0)
-    return shown(next(at_zero, "sl_cai"))
+    at_zero = [name for name, e in ratings if e["value"] == e["low"] == e["high"] == 0]
+    return shown(next((name for name in _ZERO if name in at_zero), (*at_zero, "sl_cai")[0]))
 
 
 def in_order(policies: Iterable[str]) -> list[str]:

@@ -9,12 +9,13 @@ score the first and the last answer of every chain. What is scored is kept in th
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from constitutional.errors import ConstitutionalError, RunFolderError
+from constitutional.errors import ConstitutionalError, EngineError, RunFolderError
 from constitutional.reading import Run
 from constitutional.runs.folder import STAGES
 from constitutional.runs.records import Chain, Comparison
@@ -34,6 +35,39 @@ _CHAINS_WITHOUT = (
     "SELECT row, stage, number, start, size FROM chains WHERE NOT scored AND row > :after"
     " ORDER BY row LIMIT :count"
 )
+
+
+class Scorer:
+    """The process that scores a run, which is there while there is something to score."""
+
+    def __init__(self, run: Run, index: Path):
+        self._run, self._index = run, index
+        self._log = index.with_suffix(".log")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is at work."""
+        return self._process is not None and self._process.poll() is None
+
+    def go_on(self) -> None:
+        """Start it where it does not run and has work. Raises EngineError where it has failed."""
+        if self.is_running:
+            return
+        if self._process is not None and self._process.returncode:
+            said = self._log.read_text(errors="replace").strip()
+            raise EngineError(f"the records are not scored: {said.rpartition(chr(10))[2]}")
+        if has_work(self._run, self._index):
+            module = (sys.executable, "-m", "constitutional.web.scoring")
+            words = (*module, str(self._run.path), str(self._index))
+            with self._log.open("wb") as log:
+                self._process = subprocess.Popen(words, stderr=log)
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended; what is scored is kept."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
 
 
 def has_work(run: Run, index: Path) -> bool:

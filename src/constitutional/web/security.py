@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from ipaddress import ip_address
 from typing import Any
@@ -70,6 +71,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:\d+)?")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -154,11 +156,9 @@ def _same(one: str, other: str) -> bool:
 
 
 def _host(request: HTTPConnection) -> str:
-    """The name in the Host header, without port and brackets."""
-    host = request.headers.get("host", "").lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] or host if host.count(":") == 1 else host
+    """The name in the Host header, without port and brackets; empty where it is not well formed."""
+    found = _HOST.fullmatch(request.headers.get("host", "").lower())
+    return "" if found is None else found["address"] or found["name"]
 
 
 def _from_our_pages(request: HTTPConnection) -> bool:

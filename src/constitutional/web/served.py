@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,14 +11,14 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from constitutional.errors import ConstitutionalError, EngineError
+from constitutional.errors import ConstitutionalError
 from constitutional.evaluation.verdicts import Judge
 from constitutional.inputs.reading import judge_called
 from constitutional.reading import Run
 from constitutional.runs.lines import R
 from constitutional.web.index import Found, RunIndex
 from constitutional.web.index.query import read_record
-from constitutional.web.scoring import has_work
+from constitutional.web.scoring import Scorer
 
 #: Seconds between two looks at a run that may be in progress.
 _EVERY = 2.0
@@ -42,8 +41,7 @@ class ServedRun:
         self.trouble = ""
         #: Whether it is still being read for the first time.
         self.index_is_new = True
-        self._with_scores = scores
-        self._scorer: subprocess.Popen[str] | None = None
+        self._scorer = Scorer(self.run, self.index.path) if scores else None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"index of {name}", daemon=True)
 
@@ -57,8 +55,7 @@ class ServedRun:
         if self._thread.is_alive():
             self._thread.join()
         if self._scorer is not None:
-            self._scorer.terminate()
-            self._scorer.wait()
+            self._scorer.stop()
 
     def read(self, found: Found, record_type: type[R]) -> R:
         """The record at a place that the index knows."""
@@ -67,30 +64,20 @@ class ServedRun:
     @property
     def is_scoring(self) -> bool:
         """Whether its models are at work on its records."""
-        return self._scorer is not None and self._scorer.poll() is None
+        return self._scorer is not None and self._scorer.is_running
 
     def _follow(self) -> None:
         while not self._stopped.is_set():
             try:
                 self.index.update(self._stopped.is_set)
                 self.trouble, self.index_is_new = "", False
-                if self._with_scores and not self._stopped.is_set():
-                    self._score()
+                if self._scorer is not None and not self._stopped.is_set():
+                    self._scorer.go_on()
             except ConstitutionalError as error:
                 self.trouble = str(error)
+            except (OSError, sqlite3.Error) as error:
+                self.trouble = f"the index of this run cannot be kept up to date: {error}"
             self._stopped.wait(_EVERY)
-
-    def _score(self) -> None:
-        if self.is_scoring:
-            return
-        if self._scorer is not None and self._scorer.returncode:
-            self._with_scores = False
-            why = self._scorer.stderr.read().strip() if self._scorer.stderr else ""
-            raise EngineError(f"the records were not scored: {why.splitlines()[-1:]}")
-        if has_work(self.run, self.index.path):
-            module = (sys.executable, "-m", "constitutional.web.scoring")
-            words = (*module, str(self.run.path), str(self.index.path))
-            self._scorer = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
 
 
 def served(paths: Iterable[Path], cache: Path, *, scores: bool = False) -> list[ServedRun]:

@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from pydantic import ValidationError
+
+from constitutional.errors import RunFolderError
 from constitutional.feedback.verdicts import sigmoid as logistic
+from constitutional.runs.files import explain
 from constitutional.runs.folder import STAGES
 from constitutional.runs.journal import RECORDS
 from constitutional.runs.lines import R, decode
@@ -103,10 +107,19 @@ def find(index: Path, table: Table, stage: str, number: int) -> Found | None:
 
 
 def read_record(run: Path, found: Found, record_type: type[R]) -> R:
-    """The record at a place that an index of the run knows."""
-    with (run / STAGES / found.stage / RECORDS).open("rb") as stream:
-        stream.seek(found.start)
-        return decode(stream.read(found.size), record_type)
+    """The record at a place that an index of the run knows. Raises RunFolderError."""
+    path = run / STAGES / found.stage / RECORDS
+    try:
+        with path.open("rb") as stream:
+            stream.seek(found.start)
+            return decode(stream.read(found.size), record_type)
+    except OSError as error:
+        raise explain(error, path) from error
+    except ValidationError as error:
+        raise RunFolderError(
+            f"{path}, line {found.number}: holds no {record_type.__name__} of this version, or the"
+            " stage is being made again"
+        ) from error
 
 
 def facets(index: Path, table: Table) -> dict[str, list[tuple[str, int]]]:

@@ -94,8 +94,7 @@ const pause = document.getElementById("pause");
 
 if (pause) {
   pause.addEventListener("click", () => {
-    const on = pause.getAttribute("aria-pressed") !== "true";
-    pause.setAttribute("aria-pressed", String(on));
+    const on = pause.toggleAttribute("data-paused");
     pause.textContent = on ? "Go on" : "Pause";
   });
 }
@@ -103,7 +102,7 @@ if (pause) {
 function look() {
   const live = document.querySelector("[data-live]");
   if (!live) return;
-  const waiting = document.hidden || (pause && pause.getAttribute("aria-pressed") === "true");
+  const waiting = document.hidden || (pause && pause.hasAttribute("data-paused"));
   if (waiting || live.contains(document.activeElement)) return void setTimeout(look, EVERY);
   const request = new XMLHttpRequest();
   request.open("GET", location.pathname + location.search);
