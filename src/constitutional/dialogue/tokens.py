@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from constitutional.dialogue.beginnings import encode_together
 from constitutional.dialogue.conversation import REQUESTING_ROLES, Conversation, Turn
 from constitutional.dialogue.rendering import chat_messages, prompt_for
 from constitutional.dialogue.templates import apply_template
@@ -110,8 +111,15 @@ def prompts_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -
 def _texts_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     if not texts:
         return []
-    # verbose=False: length is the caller's concern
-    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        # verbose=False: length is the caller's concern
+        ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
+        return ids
+
+    encoded = encode_together(encode, texts)
     bos = [tokenizer.bos_token_id] if _puts_bos_first(tokenizer) else []
     return [list(ids) if ids[:1] == bos else [*bos, *ids] for ids in encoded]
 

@@ -37,7 +37,7 @@ class Critic(torch.nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Values (batch, R) of the states before each response token; 0 behind them."""
-        hidden = batch.together.forward(self.trunk).last_hidden_state
+        hidden = batch.together.forward(self.trunk, read_at=batch.states).last_hidden_state
         values = self.head(hidden.flatten(0, 1)[batch.states])[:, 0] - self.offset
         return batch.spread(values)
 
