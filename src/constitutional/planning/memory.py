@@ -189,7 +189,7 @@ def _training(work: Work, resident: float, *, gpu: bool) -> Memory:
     gradients, optimiser = max(_changed(work)) * FLOAT32, 2 * changed * FLOAT32
     activations = activation_bytes(work) * (AUTOCAST if autocast else 1)
     fewest = gradients
-    if False:
+    if work.critic and work.apart and not gpu:
         # with more than one thread policy and critic learn at the same time; else, as on a GPU,
         # the critic's gradients come when those of the policy are gone
         both = activations + activation_bytes(work.model_copy(update={"language_model": False}))
