@@ -93,11 +93,6 @@ class Pairs(Dataset[dict[str, Any]]):
     #: The tokens of the comparisons that were left out for their length.
     too_long: list[int] = field(default_factory=list)
 
-    @property
-    def lengths(self) -> list[int]:
-        """The tokens of the longer text of each pair."""
-        return [max(len(pair.a), len(pair.b)) for pair in self.pairs]
-
     def __len__(self) -> int:
         return len(self.pairs)
 

@@ -1,7 +1,7 @@
 """Finetuning of the pretrained model on revisions and helpful responses (Bai et al. 2022, s. 3.2).
 
 It is transformers' Trainer, with its resume, its Accelerate and its trackers; what is ours are the
-data: loss masks by position and batches of like length. The defaults are the paper's where it gives
+data: loss masks by position, and packed batches. The defaults are the paper's where it gives
 them (one epoch, constant learning rate); it gives learning rates only relative to pretraining.
 """
 
@@ -71,11 +71,6 @@ class Examples(Dataset[dict[str, Any]]):
 
     def __init__(self, examples: Sequence[TokenizedExample]):
         self._examples = examples
-
-    @property
-    def lengths(self) -> list[int]:
-        """The tokens of each example."""
-        return [len(example.input_ids) for example in self._examples]
 
     def __len__(self) -> int:
         return len(self._examples)
