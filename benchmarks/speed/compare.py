@@ -123,6 +123,7 @@ def line_of(row: Row, ours: list[dict[str, Any]], peer: list[dict[str, Any]]) ->
     }
     for side, rounds in (("ours", ours), ("peer", peer)):
         line[f"{side}_quality"] = _medians(rounds, "quality")
+        line[f"{side}_quality_rounds"] = [r["quality"] for r in rounds]
         line[f"{side}_parts"] = _medians(rounds, "parts")
         line[f"{side}_peak_memory_mb"] = median(r["peak_memory_mb"] for r in rounds)
     for rate in ("flops_per_second", "bytes_per_second"):

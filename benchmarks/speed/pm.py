@@ -55,14 +55,16 @@ def ours(options: Options) -> Side:
 
 
 def peer(options: Options) -> Side:
-    """TRL's RewardTrainer, whose own seed stays."""
+    """TRL's RewardTrainer."""
     begun, (train, held_out), config = _begun(options, "peer"), _comparisons(options), _config()
     first = train[: config.batch_size]
-    trl_trainings.train_preference_model(begun, first, config, options.emptied("pm/peer"), Clock())
+    trl_trainings.train_preference_model(
+        begun, first, config, options.emptied("pm/peer"), 0, Clock()
+    )
 
     def round_(number: int) -> Measured:
         out, clock = options.emptied("pm/peer"), Clock()
-        trl_trainings.train_preference_model(begun, train, config, out, clock)
+        trl_trainings.train_preference_model(begun, train, config, out, number, clock)
         return Measured(
             clock.seconds, len(train), _quality(scorer(begun, out / "result"), held_out)
         )
