@@ -30,7 +30,7 @@ from constitutional.adapters import (
     with_adapters,
 )
 from constitutional.dialogue import Conversation
-from constitutional.dialogue.tokens import TokenizedExample, encode_example
+from constitutional.dialogue.tokens import TokenizedExample, encode_examples
 from constitutional.engines.base import Style
 from constitutional.engines.loading import eos_ids, load_parts, without_bars
 from constitutional.errors import InputError
@@ -152,7 +152,7 @@ def finetune(
         return with_adapters(network, lora, seed, what="finetuning") if lora else network
 
     network, tokenizer = begin()
-    examples = [encode_example(tokenizer, c, style, config.max_length) for c in conversations]
+    examples = encode_examples(tokenizer, conversations, style, config.max_length)
     kept = [example for example in examples if not example.cut]
     if not kept:
         raise InputError(
