@@ -285,7 +285,7 @@ def test_the_interval_of_distinct_n_leaves_each_prompt_out_once() -> None:
     error = (11 / 12 * sum((other - mean) ** 2 for other in others)) ** 0.5
     found = distinct(texts(*([answer] for answer in answers))).estimate
     assert found.value == pytest.approx(ratio(grams))
-    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 11) * error)
+    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 11) * error, rel=2e-3)
 
 
 def test_distinct_n_by_hand() -> None:
