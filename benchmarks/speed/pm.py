@@ -1,7 +1,7 @@
 """Preference-model training on the demo's comparisons, by ours and by TRL's RewardTrainer.
 
-Both begin from the same weights, head included, and see the same pairs; the peer sees hard labels,
-as it knows no others. Timed as finetuning is.
+Both begin from the same weights, head included, and see the same pairs with hard labels: the peer
+knows no others. Timed as finetuning is.
 """
 
 from __future__ import annotations
@@ -98,7 +98,11 @@ def _comparisons(options: Options) -> tuple[list[Comparison], list[Comparison]]:
     """What is trained on, and what the accuracy is taken of; those with a side alone."""
     shares = comparisons(demo(options))
     train, held_out = (
-        [c for c in given if c.prob_a not in (None, 0.5)]
+        [
+            c.model_copy(update={"prob_a": float(c.prob_a > 0.5)})
+            for c in given
+            if c.prob_a not in (None, 0.5)
+        ]
         for given in (shares.train, shares.held_out)
     )
     return train[: options.sized(len(train), 64)], held_out
