@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from constitutional.engines.local import LocalEngine
-from constitutional.training import LikeLengthTrainer
+from constitutional.training import SeededTrainer
 
 
 def test_no_engine_holds_a_model_while_another_is_trained(
@@ -24,13 +24,13 @@ def test_no_engine_holds_a_model_while_another_is_trained(
     def note(what: str) -> None:
         held[what].append(sum(engine._model is not None for engine in engines))
 
-    begin, train, sample = LocalEngine.__init__, LikeLengthTrainer.train, LocalEngine.sample
+    begin, train, sample = LocalEngine.__init__, SeededTrainer.train, LocalEngine.sample
 
     def begun(self: LocalEngine, *args: Any, **settings: Any) -> None:
         begin(self, *args, **settings)
         engines.append(self)
 
-    def trained(self: LikeLengthTrainer, *args: Any, **settings: Any) -> Any:
+    def trained(self: SeededTrainer, *args: Any, **settings: Any) -> Any:
         note("training")
         return train(self, *args, **settings)
 
@@ -39,7 +39,7 @@ def test_no_engine_holds_a_model_while_another_is_trained(
         return sample(self, *args)
 
     monkeypatch.setattr(LocalEngine, "__init__", begun)
-    monkeypatch.setattr(LikeLengthTrainer, "train", trained)
+    monkeypatch.setattr(SeededTrainer, "train", trained)
     monkeypatch.setattr(LocalEngine, "sample", sampled)
     code, _, told = cai("run", small_recipe(), "--out", tmp_path / "run")
     assert code == 0, told

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import median
 from types import TracebackType
@@ -18,6 +19,10 @@ from benchmarks.speed.table import Row
 OLD_TRL = Path(sys.prefix) / "trl-1.12"
 
 SIDES = ("ours", "peer")
+
+#: Seconds before each round. Right after the rates of matrix products are measured, a round of
+#: labels took 17% longer than after a rest.
+REST = 5
 
 
 class SideFailed(Exception):
@@ -91,6 +96,7 @@ def compare(row: Row, options: Options, rounds: int) -> dict[str, Any]:
         processes = {"ours": ours, "peer": peer}
         for number in range(rounds):
             for side in SIDES if number % 2 == 0 else SIDES[::-1]:
+                time.sleep(0 if options.small else REST)
                 told[side].append(processes[side].round(number))
                 seconds = told[side][-1]["seconds"]
                 print(f"{row.name}, round {number + 1} of {rounds}: {side} {seconds:.2f} s")
@@ -123,6 +129,7 @@ def line_of(row: Row, ours: list[dict[str, Any]], peer: list[dict[str, Any]]) ->
     }
     for side, rounds in (("ours", ours), ("peer", peer)):
         line[f"{side}_quality"] = _medians(rounds, "quality")
+        line[f"{side}_quality_rounds"] = [r["quality"] for r in rounds]
         line[f"{side}_parts"] = _medians(rounds, "parts")
         line[f"{side}_peak_memory_mb"] = median(r["peak_memory_mb"] for r in rounds)
     for rate in ("flops_per_second", "bytes_per_second"):

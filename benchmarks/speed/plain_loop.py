@@ -55,7 +55,9 @@ class PlainLoop:
         with self._timed("sft"):
             config = self.recipe.finetune
             sl_cai = self.out / "sl_cai"
-            trl_trainings.finetune(self.pretrained, examples, config, sl_cai, Clock())
+            trl_trainings.finetune(
+                self.pretrained, examples, config, sl_cai, self.recipe.seed, Clock()
+            )
         with self._timed("labels"):
             comparisons = self._comparisons(sl_cai / "result")
         with self._timed("pm"):
@@ -94,11 +96,14 @@ class PlainLoop:
         assert pmp is not None
         PreferenceModel.begin(self.pretrained, style="transcript", seed=0).save(begun)
         first = PreferenceConfig(**pmp.model_dump(exclude={"file", "binarise"}))
-        ranked, train = self.rl_inputs.ranked, trl_trainings.train_preference_model
-        train(begun, ranked, first, self.out / "pmp", Clock())
-        train(
-            self.out / "pmp" / "result", comparisons, self.rl.preference, self.out / "pm", Clock()
+        ranked, train, seed = (
+            self.rl_inputs.ranked,
+            trl_trainings.train_preference_model,
+            self.recipe.seed,
         )
+        train(begun, ranked, first, self.out / "pmp", seed, Clock())
+        pretrained, config = self.out / "pmp" / "result", self.rl.preference
+        train(pretrained, comparisons, config, self.out / "pm", seed, Clock())
         return self.out / "pm" / "result"
 
     def _policies(self, sl_cai: Path, preference_model: Path) -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """Preference-model training on the demo's comparisons, by ours and by TRL's RewardTrainer.
 
-Both begin from the same weights, head included, and see the same pairs; the peer sees hard labels,
-as it knows no others. Timed as finetuning is.
+Both begin from the same weights, head included, and see the same pairs with hard labels: the peer
+knows no others. Timed as finetuning is.
 """
 
 from __future__ import annotations
@@ -55,14 +55,16 @@ def ours(options: Options) -> Side:
 
 
 def peer(options: Options) -> Side:
-    """TRL's RewardTrainer, whose own seed stays."""
+    """TRL's RewardTrainer."""
     begun, (train, held_out), config = _begun(options, "peer"), _comparisons(options), _config()
     first = train[: config.batch_size]
-    trl_trainings.train_preference_model(begun, first, config, options.emptied("pm/peer"), Clock())
+    trl_trainings.train_preference_model(
+        begun, first, config, options.emptied("pm/peer"), 0, Clock()
+    )
 
     def round_(number: int) -> Measured:
         out, clock = options.emptied("pm/peer"), Clock()
-        trl_trainings.train_preference_model(begun, train, config, out, clock)
+        trl_trainings.train_preference_model(begun, train, config, out, number, clock)
         return Measured(
             clock.seconds, len(train), _quality(scorer(begun, out / "result"), held_out)
         )
@@ -96,7 +98,11 @@ def _comparisons(options: Options) -> tuple[list[Comparison], list[Comparison]]:
     """What is trained on, and what the accuracy is taken of; those with a side alone."""
     shares = comparisons(demo(options))
     train, held_out = (
-        [c for c in given if c.prob_a not in (None, 0.5)]
+        [
+            c.model_copy(update={"prob_a": float(c.prob_a > 0.5)})
+            for c in given
+            if c.prob_a not in (None, 0.5)
+        ]
         for given in (shares.train, shares.held_out)
     )
     return train[: options.sized(len(train), 64)], held_out

@@ -124,8 +124,8 @@ def _row(line: Line) -> str:
         _percent(line["floor_share"]),
         _percent(line["memory_floor_share"]),
         memory,
-        _named(line["ours_quality"]),
-        _named(line["peer_quality"]),
+        _judged(line["ours_quality"], line["ours_quality_rounds"]),
+        _judged(line["peer_quality"], line["peer_quality_rounds"]),
         line["date"],
     ]
     return f"| {' | '.join(cells)} |"
@@ -160,6 +160,16 @@ def _number(figure: float) -> str:
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.1%}"
+
+
+def _judged(medians: dict[str, float], rounds: Sequence[dict[str, float]]) -> str:
+    """The medians, with the least and the most of the rounds where these differ."""
+    said = []
+    for name, value in medians.items():
+        found = [each[name] for each in rounds]
+        spread = f" ({min(found):.4g} to {max(found):.4g})" if min(found) < max(found) else ""
+        said.append(f"{name} {value:.4g}{spread}")
+    return ", ".join(said)
 
 
 def _named(figures: dict[str, float]) -> str:

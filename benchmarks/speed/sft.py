@@ -58,16 +58,16 @@ def ours(options: Options) -> Side:
 
 
 def peer(options: Options) -> Side:
-    """TRL's SFTTrainer, whose own seed stays."""
+    """TRL's SFTTrainer."""
     model = material.model_folder("pretrained", options)
     train, held_out = _examples(options)
     config = _config()
     first = train[: config.batch_size]
-    trl_trainings.finetune(model, first, config, options.emptied("sft/peer"), Clock())
+    trl_trainings.finetune(model, first, config, options.emptied("sft/peer"), 0, Clock())
 
     def round_(number: int) -> Measured:
         out, clock = options.emptied("sft/peer"), Clock()
-        trl_trainings.finetune(model, train, config, out, clock)
+        trl_trainings.finetune(model, train, config, out, number, clock)
         return Measured(clock.seconds, len(train), _quality(out, held_out, options))
 
     return Side(round_)

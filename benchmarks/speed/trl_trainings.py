@@ -26,6 +26,7 @@ def finetune(
     conversations: Sequence[Conversation],
     config: FinetuneConfig,
     out: Path,
+    seed: int,
     clock: Clock,
 ) -> None:
     """TRL's SFTTrainer on prompts and completions, the loss on the completions alone.
@@ -40,7 +41,7 @@ def finetune(
     rows = [prompt_and_completion(conversation) for conversation in conversations]
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32),
-        args=SFTConfig(**_arguments(config, out), completion_only_loss=True),
+        args=SFTConfig(**_arguments(config, out, seed), completion_only_loss=True),
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(model),
     )
@@ -52,6 +53,7 @@ def train_preference_model(
     comparisons: Sequence[Comparison],
     config: PreferenceConfig,
     out: Path,
+    seed: int,
     clock: Clock,
 ) -> None:
     """TRL's RewardTrainer on hard labels, from the folder of a network with a score head.
@@ -66,7 +68,7 @@ def train_preference_model(
         model=AutoModelForSequenceClassification.from_pretrained(
             model, num_labels=1, dtype=torch.float32
         ),
-        args=RewardConfig(**_arguments(config, out)),
+        args=RewardConfig(**_arguments(config, out, seed)),
         train_dataset=Dataset.from_list(chosen_and_rejected(comparisons)),
         processing_class=AutoTokenizer.from_pretrained(model),
     )
@@ -91,10 +93,11 @@ def chosen_and_rejected(comparisons: Sequence[Comparison]) -> list[dict[str, str
     return rows
 
 
-def _arguments(config: FinetuneConfig | PreferenceConfig, out: Path) -> dict[str, Any]:
+def _arguments(config: FinetuneConfig | PreferenceConfig, out: Path, seed: int) -> dict[str, Any]:
     on_gpu = torch.cuda.is_available()
     return {
         "output_dir": str(out),
+        "seed": seed,
         "per_device_train_batch_size": config.batch_size,
         "num_train_epochs": config.epochs,
         "learning_rate": config.learning_rate,

@@ -2,9 +2,9 @@
 
 A training that was killed goes on from its last complete checkpoint and, on a CPU, ends with the
 same bytes. On several processes (:mod:`constitutional.processes`) each takes its share of every
-batch, and a step is that of one process but for rounding. The batches hold examples of like length,
-progress is shown on standard error, and one sentence ends a training whose loss is no longer a
-number. The learning rate is constant after the warm-up, as in the paper (Bai et al. 2022, section
+batch, and a step is that of one process but for rounding. The order of the examples is drawn by the
+seed, progress is shown on standard error, and one sentence ends a training whose loss is no longer
+a number. The learning rate is constant after the warm-up, as in the paper (Bai et al. 2022, section
 3.2), unless the settings let it fall.
 """
 
@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from constitutional import processes
 from constitutional.engines.loading import chosen_device, without_bars
@@ -45,26 +44,24 @@ _SCHEDULERS = {"constant": "constant_with_warmup", "linear": "linear", "cosine":
 Task = Callable[[int, int], AbstractContextManager[Advance]]
 
 
-class LikeLengthTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
-    """The Trainer with batches of like length in an order that survives a resume.
+class SeededTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
+    """The Trainer with an order of examples that survives a resume.
 
-    The data set says the ``lengths`` of its examples. The Trainer's own ``group_by_length`` draws
-    from the global generator, whose state at the start of a later epoch is lost when a run goes on
-    in the middle of that epoch.
+    Its own is drawn from the global generator, whose state at the start of a later epoch is lost
+    when a run goes on in the middle of that epoch.
     """
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         together = self.args.train_batch_size * processes.count()
-        batch = together * self.args.gradient_accumulation_steps
         filled = together if processes.count() > 1 else 1
-        lengths = self.train_dataset.lengths
-        return LikeLengths(batch, lengths=lengths, seed=self._epoch_seed, filled=filled)
+        return Shuffled(len(self.train_dataset), seed=self.epoch_seed, filled=filled)
 
-    def _epoch_seed(self) -> int:
+    def epoch_seed(self) -> int:
+        """What the order of the present epoch is drawn by."""
         return derive_seed(self.args.seed, "epoch", int(self.state.epoch or 0))
 
 
-class OwnLoss(LikeLengthTrainer):
+class OwnLoss(SeededTrainer):
     """A Trainer whose loss is a mean over all that a step learns, of however many parts.
 
     A batch has its "rows" (:class:`~constitutional.packing.Rows`) and "labels", by which the
@@ -98,53 +95,38 @@ class OwnLoss(LikeLengthTrainer):
         return (loss, {}) if return_outputs else loss
 
 
-class LikeLengths(LengthGroupedSampler):  # type: ignore[misc]  # transformers is not typed
-    """Batches of like length in shuffled order, seeded anew whenever an epoch begins.
+class Shuffled(Sampler[int]):
+    """All of ``count`` examples in an order that is drawn anew whenever an epoch begins.
 
-    The base class leaves its batches sorted, long ones first. Where length goes with content, as a
-    refusal with its reason is longer than a helping answer, the model would end each pass on one
-    kind and forget the other: measured in ``LOG.md``.
-
-    The order does not depend on how many processes share a batch. They need shares of one size, so
-    that the last batch is ``filled`` up to a multiple with stand-ins, which count for nothing.
+    It does not depend on how many processes share a batch. They need shares of one size, so that
+    the last batch is ``filled`` up to a multiple with stand-ins, which count for nothing.
     """
 
-    def __init__(
-        self, batch_size: int, *, lengths: list[int], seed: Callable[[], int], filled: int = 1
-    ):
-        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
-        self._seed = seed
-        self._stand_ins = -len(lengths) % filled
+    def __init__(self, count: int, *, seed: Callable[[], int], filled: int = 1):
+        self._count, self._seed = count, seed
+        self._stand_ins = -count % filled
 
     def __len__(self) -> int:
-        return len(self.lengths) + self._stand_ins
+        return self._count + self._stand_ins
 
     def __iter__(self) -> Iterator[int]:
-        self.generator.manual_seed(self._seed())
-        order = list(super().__iter__())
-        size = self.batch_size
-        batches = [order[start : start + size] for start in range(0, len(order), size)]
-        # the last batch may be smaller, and stays last: a batch must not straddle two lengths
-        shuffled = torch.randperm(len(order) // size, generator=self.generator).tolist()
-        shuffled += range(len(shuffled), len(batches))
-        found = [index for number in shuffled for index in batches[number]]
-        return iter(found + [_STAND_IN] * self._stand_ins)
+        drawn = torch.Generator().manual_seed(self._seed())
+        order = torch.randperm(self._count, generator=drawn).tolist()
+        return iter(order + [_STAND_IN] * self._stand_ins)
 
 
 class WithStandIn(Dataset[tuple[dict[str, Any], bool]]):
-    """The examples of ``data`` and whether each counts; the stand-in, the shortest, does not."""
+    """The examples of ``data`` and whether each counts; the stand-in, the first one, does not."""
 
     def __init__(self, data: Any):
         self._data = data
-        self.lengths: list[int] = data.lengths
-        self._shortest = self.lengths.index(min(self.lengths))
 
     def __len__(self) -> int:
         return len(self._data)
 
     def __getitem__(self, index: int) -> tuple[dict[str, Any], bool]:
         stands_in = index == _STAND_IN
-        return self._data[self._shortest if stands_in else index], not stands_in
+        return self._data[0 if stands_in else index], not stands_in
 
 
 @dataclass(frozen=True)
@@ -211,10 +193,10 @@ def train(
     seed: int,
     task: Task,
     device: str,
-    kind: Callable[..., LikeLengthTrainer] = LikeLengthTrainer,
+    kind: Callable[..., SeededTrainer] = SeededTrainer,
     steps: type[Steps] = Steps,
     callbacks: Sequence[TrainerCallback] = (),
-) -> LikeLengthTrainer:
+) -> SeededTrainer:
     """Train ``network`` on ``data``, from the last complete checkpoint in ``work`` if there is one.
 
     Returns the Trainer at its end: ``.state`` holds the steps and losses, and :func:`trained` gives

@@ -48,20 +48,29 @@ def test_spans_read_every_row_to_its_end(prompts: list[Ids]) -> None:
 def test_a_conversation_under_three_principles_in_both_orders_is_read_once() -> None:
     conversation = list(range(30))
     rows = [
-        [*conversation, *([100 + principle] * 10), *([200 + order] * 5)]
+        [*conversation, *([100 + principle] * 50), *([200 + order] * 5)]
         for principle in range(3)
         for order in range(2)
     ]
     read, tokens = read_by(rows, [0] * 6)
     assert read == rows
-    assert tokens == 30 + 3 * 10 + 6 * 5
+    assert tokens == 30 + 3 * 50 + 6 * 5
     assert [len(each) for each in spans(rows)] == [1, 3, 6]
 
 
 def test_what_is_known_is_not_read_for_others() -> None:
-    rows = [[*range(30), n] for n in range(4)]
+    rows = [[*range(60), n] for n in range(4)]
     assert [len(each) for each in spans(rows)] == [1, 4]
-    assert [len(each) for each in spans(rows, [30] * 4)] == [4]
+    assert [len(each) for each in spans(rows, [60] * 4)] == [4]
+
+
+def test_a_pass_that_would_save_little_is_left_out() -> None:
+    """First three tokens that all share, then ninety that two times two share."""
+    rows = [[1, 2, 3, *([10 + half] * 90), 20 + n] for half in range(2) for n in range(2)]
+    read, tokens = read_by(rows, [0] * 4)
+    assert read == rows
+    assert tokens == 2 * 93 + 4, "the three are read with the ninety"
+    assert [len(each) for each in spans(rows)] == [2, 4]
 
 
 def test_few_shots_are_roots() -> None:

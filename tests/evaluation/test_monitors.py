@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from constitutional.dialogue import Conversation
 from constitutional.errors import InputError
@@ -267,6 +268,24 @@ def test_length_is_flagged_against_a_reference_only() -> None:
     assert length(short, long).flagged
     assert not length(short, short).flagged
     assert length(long).estimate.value == pytest.approx(30, abs=3)
+
+
+def test_the_interval_of_distinct_n_leaves_each_prompt_out_once() -> None:
+    """Against the sums done anew for each prompt."""
+    draw = random.Random(0)
+    answers = [" ".join(draw.choices("abcd", k=draw.randint(3, 9))) for _ in range(12)]
+    grams = [[tuple(a.split()[i : i + 3]) for i in range(len(a.split()) - 2)] for a in answers]
+
+    def ratio(parts: list[list[tuple[str, ...]]]) -> float:
+        every = [gram for part in parts for gram in part]
+        return len(set(every)) / len(every)
+
+    others = [ratio(grams[:i] + grams[i + 1 :]) for i in range(12)]
+    mean = sum(others) / 12
+    error = (11 / 12 * sum((other - mean) ** 2 for other in others)) ** 0.5
+    found = distinct(texts(*([answer] for answer in answers))).estimate
+    assert found.value == pytest.approx(ratio(grams))
+    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 11) * error, rel=2e-3)
 
 
 def test_distinct_n_by_hand() -> None:

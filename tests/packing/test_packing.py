@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -31,6 +32,7 @@ SHAPE: dict[str, Any] = {
     "head_dim": 8,
 }
 GPT: dict[str, Any] = {"vocab_size": 101, "n_embd": 32, "n_layer": 2, "n_head": 4}
+GPT |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 
 #: Those that can be packed, with what their attention has beside the plain one.
 PACKED = {
@@ -173,3 +175,42 @@ def test_the_order_of_rows_changes_no_state() -> None:
             ends = packed.forward(model).logits[0, packed.ends]
         found.append(ends[torch.tensor(order).argsort()])
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in pairwise(found))
+
+
+@contextmanager
+def counting(model: Any) -> Iterator[list[int]]:
+    """The tokens that the last layer's MLP computes, pass by pass."""
+    counts: list[int] = []
+    last = [layer for layer in model.modules() if hasattr(layer, "mlp")][-1]
+    matrix = next(last.mlp.children())
+    hook = matrix.register_forward_hook(lambda layer, given, out: counts.append(out.shape[1]))
+    yield counts
+    hook.remove()
+
+
+@pytest.mark.parametrize("recomputes", [False, True])
+@pytest.mark.parametrize("name", PACKED)
+def test_where_nothing_is_read_the_last_mlp_computes_nothing(name: str, recomputes: bool) -> None:
+    """Two of the rows end in the same place, which counts once in the gradient of what is read."""
+    model = network(PACKED[name]).train()
+    if recomputes:
+        recompute_activations(model)
+    packed = pack_rows(ROWS)
+    found = []
+    with packed_attention(model), packed_attention(model):  # entered twice, it is watched once
+        for read_at in (None, packed.ends):
+            with counting(model) as counts:
+                states = packed.forward(model.base_model, read_at=read_at).last_hidden_state[0]
+                states[packed.ends].tanh().sum().backward()
+            computed = packed.tokens if read_at is None else len(set(map(tuple, ROWS)))
+            assert counts == [computed] * (1 + recomputes)
+            gradients = {key: weight.grad for key, weight in model.named_parameters()}
+            model.zero_grad()
+            found.append((states[packed.ends], gradients))
+    (whole, expected), (some, gradients) = found
+    assert torch.allclose(whole, some, atol=1e-5)
+    for key, gradient in expected.items():
+        if gradient is not None:
+            assert torch.allclose(gradient, gradients[key], atol=1e-3), key
+    layers = [layer for layer in model.modules() if hasattr(layer, "mlp")]
+    assert not layers[-1]._forward_pre_hooks, "nothing is left behind"

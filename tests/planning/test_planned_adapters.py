@@ -15,7 +15,12 @@ from constitutional.adapters import with_adapters
 from constitutional.engines.loading import load_parts
 from constitutional.errors import RecipeError
 from constitutional.planning.amounts import amount
-from constitutional.planning.memory import trained_weights, training_weights
+from constitutional.planning.memory import (
+    activation_bytes,
+    trained_weights,
+    training_weights,
+    work_memory,
+)
 from constitutional.planning.rl import has_one_base
 from constitutional.planning.shape import shape_of
 from constitutional.planning.work import Work
@@ -66,6 +71,25 @@ def test_weights_of_trainings_with_adapters_are_those_of_networks(base: Path) ->
     two = work(base, lora=lora, critic=True, bases=2, adapters=2)
     assert training_weights(two) == pytest.approx(weights(policy) + weights(scorer), rel=2e-3)
     assert trained_weights(two) == 2 * learning
+
+
+def test_policy_and_critic_that_learn_at_once_are_planned_so(base: Path) -> None:
+    """On a CPU, where they share no weights; else the one begins when the other has ended."""
+    lora = LoraSettings(rank=4)
+    for more, gpu, at_once in [
+        ({}, False, True),
+        ({}, True, False),
+        ({"lora": lora, "bases": 2, "adapters": 2}, False, True),
+        ({"lora": lora, "bases": 1, "adapters": 4}, False, False),
+    ]:
+        alone, planned = work(base, **more), work(base, critic=True, **more)
+        memory = work_memory(planned, 0.0, gpu=gpu)
+        critic = work(base, language_model=False, **more)
+        gradients = trained_weights(planned) if at_once else trained_weights(alone)
+        assert memory.gradients.value == 4 * gradients
+        kept = activation_bytes(alone) + (activation_bytes(critic) if at_once else 0)
+        assert memory.activations.value == kept.value
+        assert memory.activations.low == activation_bytes(alone).low, "with one thread they do not"
 
 
 def test_weights_in_4_bits_are_those_of_bitsandbytes(

@@ -13,7 +13,6 @@ from preference_pairs import comparison
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from constitutional.dialogue import Conversation
 from constitutional.engines.base import Style
 from constitutional.errors import InputError, ModelError
 from constitutional.packing import Batching
@@ -23,7 +22,6 @@ from constitutional.preference.report import preference_report
 from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
 from constitutional.preference.train import (
     PairBatches,
-    Pairs,
     PairTrainer,
     TrainingReport,
     pretrain_preference_model,
@@ -371,10 +369,3 @@ def test_weights_of_goals_must_be_positive() -> None:
     with pytest.raises(ValueError, match="weight of harmlessness must be above 0"):
         PreferenceConfig(goal_weights={"harmlessness": 0})
     assert PreferenceConfig(goal_weights={"harmlessness": 2}).weight("helpfulness") == 1
-
-
-def test_lengths_are_those_of_the_longer_text(qwen: Path) -> None:
-    model = PreferenceModel.begin(qwen, style="chat", seed=0, device="cpu")
-    pair = comparison(3).model_copy(update={"prompt": Conversation.of("Hi"), "b": "well " * 9})
-    data: Pairs = tokenise(model, [pair], PreferenceConfig())
-    assert data.lengths == [len(model.tokens(pair.prompt, pair.b))]

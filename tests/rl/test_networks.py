@@ -136,8 +136,8 @@ def test_a_killed_training_ends_as_one_that_was_not(build: Build, tmp_path: Path
     for ours, theirs in zip(resumed.history, report.history, strict=True):
         assert replace(ours, seconds={}) == replace(theirs, seconds={})
     for part in ("policy", "critic"):
-        expected = whole._parts[part].state_dict()
-        for name, tensor in again._parts[part].state_dict().items():
+        expected = whole._learner.parts[part].state_dict()
+        for name, tensor in again._learner.parts[part].state_dict().items():
             assert torch.equal(tensor, expected[name]), name
 
 

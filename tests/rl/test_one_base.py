@@ -136,6 +136,8 @@ def on_one_base(trained: Trained) -> tuple[OneBaseNetworks, PreferenceModel]:
 class Apart:
     """The same four networks, each with a base of its own, by nothing but transformers and peft."""
 
+    apart = True
+
     def __init__(self, trained: Trained):
         self.policy, self._reference = (self._causal(trained) for _ in range(2))
         network = self._scorer(trained)

@@ -66,7 +66,7 @@ def build(
 def weights(ppo: PPO) -> dict[str, torch.Tensor]:
     return {
         f"{name}.{key}": tensor.clone()
-        for name, part in ppo._parts.items()
+        for name, part in ppo._learner.parts.items()
         if name in ("policy", "critic")
         for key, tensor in part.state_dict().items()
     }

@@ -45,6 +45,13 @@ def test_a_line_has_medians_their_ratio_and_the_spread_of_the_rounds() -> None:
     assert line["ours_quality"] == {"loss": 4.0} and line["peer_peak_memory_mb"] == 200.0
 
 
+def test_quality_is_told_with_the_spread_of_the_rounds() -> None:
+    settings: dict[str, Any] = {"ours_settings": {}, "peer_settings": {}}
+    line = line_of(RATE, [told(s) for s in (4.0, 2.0, 9.0)], [told(3.0)] * 3) | settings
+    row = tables([line | CONDITIONS]).splitlines()[4]
+    assert "| loss 4 (2 to 9) | loss 3 |" in row
+
+
 def test_of_times_the_shorter_one_wins() -> None:
     line = line_of(TIME, [told(5.0, work=1)], [told(20.0, work=1)])
     assert (line["ours"], line["peer"], line["ratio"]) == (5.0, 20.0, 4.0)

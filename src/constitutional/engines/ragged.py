@@ -8,8 +8,9 @@ time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from constitutional.engines.rows import CausalModel, Ids
 from constitutional.engines.sharing import Span, spans
 from constitutional.engines.shelf import Found, Shelf
 from constitutional.packing.attention import attending_by_layout, attention_configs
+from constitutional.packing.reading import last_layers, reading_some
 
 
 class Copy(NamedTuple):
@@ -42,6 +44,7 @@ class RaggedRows:
     def __init__(self, model: CausalModel, root: Ids, rows: int, room: int, shelf: Shelf):
         self._model, self._shelf = model, shelf
         self._configs = attention_configs(model.model)
+        self._last = last_layers([model.model])
         self._device = model.device
         self._root_ids = tuple(root)
         self._last_layer = model.config.get_text_config().num_hidden_layers - 1
@@ -180,15 +183,15 @@ class RaggedRows:
 
     def _forward(self, ids: Tensor, layout: NewTokens, keep: Tensor | None = None) -> Tensor:
         """The logits after each row's last new token, or after the tokens ``keep``."""
-        with attending_by_layout(self._configs):
-            logits = self._model.logits(
-                layout.ends if keep is None else keep,
-                input_ids=ids[None],
-                position_ids=layout.positions[None],
-                use_cache=False,
-                layout=layout,
-            )
-        return logits[0]
+        inputs: dict[str, Any] = {"input_ids": ids[None], "position_ids": layout.positions[None]}
+        with ExitStack() as inside:
+            inside.enter_context(attending_by_layout(self._configs))
+            if keep is None:
+                keep = layout.ends
+                if layout.longest > 1:
+                    inside.enter_context(reading_some(self._last))
+                    inputs["read_at"] = keep
+            return self._model.logits(keep, use_cache=False, layout=layout, **inputs)[0]
 
     def _ids(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(list(numbers), device=self._device)

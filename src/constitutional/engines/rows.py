@@ -67,8 +67,8 @@ class CausalModel:
         """
         inputs["logits_to_keep"] = keep
         taken = {name: value for name, value in inputs.items() if self.accepts(name)}
-        if "layout" in inputs:  # which goes on to attention by the names that nobody declares
-            taken["layout"] = inputs["layout"]
+        # these go on to the layers among the names that no model declares
+        taken |= {name: inputs[name] for name in ("layout", "read_at") if name in inputs}
         logits: Tensor = self.model(**taken).logits
         if isinstance(keep, int):
             return logits[:, -keep:]

@@ -8,7 +8,7 @@ copied.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +24,8 @@ ROOT_PROMPTS = 4
 ROOT_COST = 512
 #: A branch that saves fewer tokens than this is not worth its part of a forward pass.
 BRANCH_SAVES = 8
+#: A pass through the model that saves fewer tokens than this costs more than it saves.
+PASS_SAVES = 128
 #: Passes that may come one after another, and roots within roots that are looked at.
 DEEPEST = 8
 
@@ -78,12 +80,29 @@ def spans(rows: Sequence[Ids], known: Sequence[int] = ()) -> list[list[Span]]:
     of each row need no reading.
     """
     known = known or [0] * len(rows)
+    left_out: set[int] = set()
+    while True:
+        passes, saved = _passes(rows, known, left_out)
+        poorest = min(saved, key=lambda level: saved[level], default=None)
+        if poorest is None or saved[poorest] >= PASS_SAVES:
+            return passes
+        left_out.add(poorest)
+
+
+def _passes(
+    rows: Sequence[Ids], known: Sequence[int], left_out: Collection[int]
+) -> tuple[list[list[Span]], dict[int, int]]:
+    """Passes of spans, and the tokens that are saved by each level of branches but those left out.
+
+    A level is how many branchings lie above: rows part first at level 0.
+    """
     passes: list[list[Span]] = []
+    saved: dict[int, int] = {}
     # rows from first to last whose first ``start`` tokens row ``after`` has read, in ``depth``
     # passes; texts can be nested deeper than Python's stack
-    waiting: list[tuple[int, int, int, int | None, int]] = [(0, len(rows), 0, None, 0)]
+    waiting: list[tuple[int, int, int, int | None, int, int]] = [(0, len(rows), 0, None, 0, 0)]
     while waiting:
-        first, last, start, after, depth = waiting.pop()
+        first, last, start, after, depth, level = waiting.pop()
         while len(passes) <= depth:
             passes.append([])
         if last - first == 1:
@@ -92,12 +111,14 @@ def spans(rows: Sequence[Ids], known: Sequence[int] = ()) -> list[list[Span]]:
         shortest = min(len(row) for row in rows[first:last]) - 1
         common = min(common_length(rows[first], rows[last - 1]), shortest)
         unread = sorted(max(0, common - max(start, k)) for k in known[first:last])
-        if depth < DEEPEST and sum(unread[:-1]) >= BRANCH_SAVES:
+        saves = sum(unread[:-1])
+        if depth < DEEPEST and level not in left_out and saves >= BRANCH_SAVES:
             passes[depth].append(Span(first, start, common, after))
+            saved[level] = saved.get(level, 0) + saves
             start, after, depth = common, first, depth + 1
         edges = [first, *_edges(rows, first, last, common), last]
-        waiting += [(a, b, start, after, depth) for a, b in pairwise(edges)]
-    return passes
+        waiting += [(a, b, start, after, depth, level + 1) for a, b in pairwise(edges)]
+    return passes, saved
 
 
 def _edges(rows: Sequence[Ids], first: int, last: int, common: int) -> list[int]:

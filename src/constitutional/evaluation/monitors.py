@@ -13,6 +13,7 @@ prompt with many answers is one observation.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import NormalDist, fmean
 from typing import NamedTuple
@@ -360,12 +361,14 @@ def _runs(texts: Sequence[AnswerText], n: int, first: int) -> list[list[tuple[st
 
 
 def _distinct(runs: Sequence[Sequence[tuple[str, ...]]]) -> Estimate:
-    def ratio(parts: Sequence[Sequence[tuple[str, ...]]]) -> float:
-        total = [gram for part in parts for gram in part]
-        return len(set(total)) / len(total)
-
-    value, k = ratio(runs), len(runs)
-    others = [ratio([*runs[:i], *runs[i + 1 :]]) for i in range(k)]
+    total, k = sum(map(len, runs)), len(runs)
+    runs_with = Counter(gram for run in runs for gram in set(run))
+    value = len(runs_with) / total
+    # without a run go its n-grams, and those distinct ones that no other run has
+    others = [
+        (len(runs_with) - sum(runs_with[gram] == 1 for gram in set(run))) / (total - len(run))
+        for run in runs
+    ]
     centre = fmean(others)
     half = _student(k - 1) * math.sqrt((k - 1) / k * sum((v - centre) ** 2 for v in others))
     return Estimate(value=value, low=max(0.0, value - half), high=min(1.0, value + half), n=k)

@@ -10,7 +10,7 @@ nothing is forgotten.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -21,11 +21,12 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from constitutional.engines.loading import load_parts, without_bars
 from constitutional.microworld.contrasts import Contrasts, Piece
 from constitutional.runs.progress import Progress
-from constitutional.training import LikeLengthTrainer, pad_right, train
+from constitutional.training import SeededTrainer, pad_right, train
 from constitutional.training_settings import TrainingSettings
 
 _IGNORED = -100
@@ -140,12 +141,40 @@ def collate(pad_id: int, items: Sequence[Item]) -> dict[str, torch.Tensor]:
     }
 
 
-class LetterTrainer(LikeLengthTrainer):
+class LikeLengths(LengthGroupedSampler):  # type: ignore[misc]  # transformers is not typed
+    """Batches of like length in shuffled order, seeded anew whenever an epoch begins.
+
+    The base class leaves its batches sorted, long ones first. Where length goes with content, as a
+    refusal with its reason is longer than a helping answer, the model would end each pass on one
+    kind and forget the other: measured in ``LOG.md``, as is what batches of like length cost. The
+    shipped weights were made in this order.
+    """
+
+    def __init__(self, batch_size: int, *, lengths: list[int], seed: Callable[[], int]):
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed(self._seed())
+        order = list(super().__iter__())
+        size = self.batch_size
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        # the last batch may be smaller, and stays last: a batch must not straddle two lengths
+        shuffled = torch.randperm(len(order) // size, generator=self.generator).tolist()
+        shuffled += range(len(shuffled), len(batches))
+        return iter([index for number in shuffled for index in batches[number]])
+
+
+class LetterTrainer(SeededTrainer):
     """The loss of a batch: the mean over its letters, plus that over its texts' learned tokens."""
 
     def __init__(self, letters: Sequence[int], **arguments: Any):
         super().__init__(**arguments)
         self._letters = list(letters)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengths:
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LikeLengths(batch, lengths=self.train_dataset.lengths, seed=self.epoch_seed)
 
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> torch.Tensor:
         """Soft cross-entropy of the letters, cross-entropy of the texts."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from constitutional.packing.reading import last_layers, reading_some
 from constitutional.packing.rows import pack_rows
 
 #: Our name among the attention functions of transformers.
@@ -51,10 +52,11 @@ class CannotPackError(Exception):
 def packed_attention(*models: Any) -> Iterator[None]:
     """Let ``models`` attend by the layout that their forward passes bring.
 
-    What happens in the backward pass (recomputed activations) has to stand inside too.
+    They heed ``read_at`` as well (:mod:`.reading`). What happens in the backward pass (recomputed
+    activations) has to stand inside too.
     """
     configs = [config for model in models for config in attention_configs(model)]
-    with attending_by_layout(configs):
+    with attending_by_layout(configs), reading_some(last_layers(models)):
         yield
 
 
@@ -91,17 +93,19 @@ def supports_packing(model: Any) -> bool:
                 model(input_ids=torch.tensor([row], device=model.device), use_cache=False)
             with packed_attention(model):
                 packed.forward(model)
+                packed.forward(model, read_at=packed.ends)
     except torch.OutOfMemoryError:
         raise
     except (CannotPackError, TypeError, ValueError, RuntimeError):
         return False
     finally:
         model.train(was_training)
-    if len(states) <= len(rows):  # what is read is not the trunk as a whole
+    if len(states) < len(rows) + 2:  # what is read is not the trunk as a whole
         return False
-    *alone, together = (state[0].float() for state in states)
-    expected = torch.cat(alone)
-    found = together[torch.cat([packed.row(number) for number in range(len(rows))])]
+    *alone, together, at_ends = (state[0].float() for state in states)
+    expected = torch.cat([*alone, *(row[-1:] for row in alone)])
+    places = torch.cat([packed.row(number) for number in range(len(rows))])
+    found = torch.cat([together[places], at_ends[packed.ends]])
     # rounding is below that share of the spread, and another row's tokens are far above it
     allowed = 0.01 + 16 * torch.finfo(states[0].dtype).eps
     return bool((found - expected).abs().max() <= allowed * expected.std())

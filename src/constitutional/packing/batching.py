@@ -46,8 +46,11 @@ class Rows(Protocol):
         """The same on ``device``."""
         ...
 
-    def forward(self, model: Any, **more: Any) -> Any:
-        """What ``model`` gives for the rows."""
+    def forward(self, model: Any, read_at: Tensor | None = None, **more: Any) -> Any:
+        """What ``model`` gives for the rows.
+
+        It need only be right at the places ``read_at``, int64 (n,), where these are given.
+        """
         ...
 
     def logits(self, model: Any, at: Tensor) -> Tensor:

@@ -41,8 +41,8 @@ class PaddedRows:
         """The same on ``device``."""
         return PaddedRows(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
-    def forward(self, model: Any, **more: Any) -> Any:
-        """What ``model`` gives for the rows."""
+    def forward(self, model: Any, read_at: Tensor | None = None, **more: Any) -> Any:
+        """What ``model`` gives for the rows; for all their tokens, wherever it is read."""
         return model(
             input_ids=self.input_ids, attention_mask=self.attention_mask, use_cache=False, **more
         )

@@ -55,8 +55,15 @@ class PackedRows:
         """The same on ``device``."""
         return PackedRows(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
-    def forward(self, model: Any, **more: Any) -> Any:
-        """What ``model`` gives for the T tokens; inside of :func:`~.attention.packed_attention`."""
+    def forward(self, model: Any, read_at: Tensor | None = None, **more: Any) -> Any:
+        """What ``model`` gives for the T tokens; inside of :func:`~.attention.packed_attention`.
+
+        Only at the places ``read_at``, int64 (n,), has it to be right; see :mod:`.reading`.
+        """
+        if read_at is not None:
+            read = torch.zeros(self.tokens, dtype=torch.bool, device=self.input_ids.device)
+            read[read_at] = True  # each once, though rows share their beginnings
+            more["read_at"] = read.nonzero()[:, 0]
         return model(
             input_ids=self.input_ids,
             position_ids=self.position_ids,
@@ -67,10 +74,10 @@ class PackedRows:
 
     def logits(self, model: Any, at: Tensor) -> Tensor:
         """The logits behind the tokens ``at`` some of the places, (n, vocabulary)."""
-        if len(at) >= self.input_ids.shape[1]:
+        if len(at) >= self.tokens:
             every: Tensor = self.forward(model).logits[0]
             return every[at]
-        logits: Tensor = self.forward(model, logits_to_keep=at).logits[0]
+        logits: Tensor = self.forward(model, read_at=at, logits_to_keep=at).logits[0]
         # a model that does not know the argument gives those of all tokens
         return logits if len(logits) == len(at) else logits[at]
 

@@ -186,15 +186,21 @@ def _training(work: Work, resident: float, *, gpu: bool) -> Memory:
     # autocast keeps its copies of weights that learn, and makes those of frozen ones on the way
     copies = changed * BYTES["bfloat16"] if autocast else 0.0
     weights = resident + training_weights(work) + copies
-    # the critic's gradients come when those of the policy are gone
     gradients, optimiser = max(_changed(work)) * FLOAT32, 2 * changed * FLOAT32
     activations = activation_bytes(work) * (AUTOCAST if autocast else 1)
+    fewest = gradients
+    if work.critic and work.apart and not gpu:
+        # with more than one thread policy and critic learn at the same time; else, as on a GPU,
+        # the critic's gradients come when those of the policy are gone
+        both = activations + activation_bytes(work.model_copy(update={"language_model": False}))
+        activations = between(activations.low, both.value, both.high)
+        gradients = changed * FLOAT32
     # the backward pass begins with all activations and ends with all gradients; the parts of a
     # step that is added up begin with the gradients of those before
-    least = activations.low + gradients
+    least = activations.low + fewest
     if work.accumulate == 1:
-        least = max(activations.low, gradients)
-    both = weights + gradients + optimiser
+        least = max(activations.low, fewest)
+    states = weights + gradients + optimiser
     heap = 1.0 if gpu else HEAP
     return Memory(
         weights=amount(weights),
@@ -204,8 +210,8 @@ def _training(work: Work, resident: float, *, gpu: bool) -> Memory:
         activations=activations,
         peak=between(
             weights + optimiser + least,
-            both + heap * activations.value,
-            both + HEAP * activations.high,
+            states + heap * activations.value,
+            states + HEAP * activations.high,
         ),
     )
 

@@ -51,7 +51,7 @@ class Work(_Record):
     accumulate: int = 1
     #: Tokens at the end of each sequence whose logits are taken where that is not all of them.
     scored_tail: Amount | None = None
-    #: A second network of the same shape trained in turn with it, without logits: PPO's critic.
+    #: A second network of the same shape trained beside it, without logits: PPO's critic.
     critic: bool = False
     #: Of PPO with adapters: on how many bases its networks stand, and how many sets of adapters are
     #: on them, of which policy and critic train one each.
@@ -63,6 +63,11 @@ class Work(_Record):
     recomputes: bool = False
     #: The section of the recipe whose keys decide this work's memory.
     section: str = "models"
+
+    @property
+    def apart(self) -> bool:
+        """Whether PPO's policy and critic share no weights."""
+        return self.lora is None or self.bases == 2
 
     @property
     def mean_length(self) -> float:

@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from constitutional.dialogue.conversation import Conversation
+from constitutional.dialogue.encoding import encode_text
 from constitutional.dialogue.templates import undated
 from constitutional.dialogue.tokens import encode_example, prompt_ids
 from constitutional.dialogue.transcript import opening
@@ -144,7 +145,7 @@ def _add_nothing(tokenizer: Any) -> None:
         if getattr(tokenizer, setting, False):
             setattr(tokenizer, setting, False)
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None and tokenizer("a")["input_ids"] != encode(tokenizer, "a"):
+    if backend is not None and tokenizer("a")["input_ids"] != encode_text(tokenizer, "a"):
         backend.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
 
 
@@ -175,13 +176,8 @@ def _ending_in(end: str, template: str) -> str:
     )
 
 
-def encode(tokenizer: Any, text: str) -> list[int]:
-    """The ids of a text that holds its own special tokens."""
-    return list(tokenizer.encode(text, add_special_tokens=False, verbose=False))
-
-
 def mark(tokenizer: Any) -> str:
     """A digest of the vocabulary and of how a text of many kinds is cut up."""
     probe = " ".join([*(turn.text for turn in PROBE.turns), ANSWER])
-    plain = json.dumps([sorted(tokenizer.get_vocab().items()), encode(tokenizer, probe)])
+    plain = json.dumps([sorted(tokenizer.get_vocab().items()), encode_text(tokenizer, probe)])
     return sha256(plain.encode()).hexdigest()

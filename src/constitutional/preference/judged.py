@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from constitutional.dialogue.conversation import Conversation
 from constitutional.dialogue.prompt_files import read_rows
 from constitutional.evaluation.pm_accuracy import JudgedPair, read_official_pairs
+from constitutional.preference.combined import Response
 from constitutional.preference.data import read_hh_rlhf
 
 if TYPE_CHECKING:
@@ -43,6 +44,6 @@ def scores_that_fit(
     model: PreferenceModel, answers: Sequence[tuple[Conversation, str]]
 ) -> list[float | None]:
     """The raw score of each answer to its conversation; None for more tokens than are read."""
-    rows = [model.tokens(conversation, text) for conversation, text in answers]
+    rows = model.tokens_of([Response(conversation, text) for conversation, text in answers])
     scores = iter(model.scores_of_tokens([row for row in rows if model.fits(row)]))
     return [next(scores) if model.fits(row) else None for row in rows]

@@ -28,6 +28,7 @@ from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from constitutional.dialogue.conversation import Conversation
+from constitutional.dialogue.encoding import encode_text, encode_texts
 from constitutional.dialogue.rendering import chat_messages
 from constitutional.engines.adapter_folders import base_of, is_adapter_folder
 from constitutional.engines.base import Message, Quantize, Style
@@ -46,7 +47,6 @@ from constitutional.preference.begin import (
     Card,
     begin_card,
     begin_head,
-    encode,
     mark,
 )
 from constitutional.preference.combined import Item, Response, logistic
@@ -174,7 +174,11 @@ class PreferenceModel:
 
     def tokens(self, conversation: Conversation, response: str) -> list[int]:
         """The ids that are scored, the end-of-context token last."""
-        return encode(self.tokenizer, self.text(conversation, response))
+        return self.tokens_of([Response(conversation, response)])[0]
+
+    def tokens_of(self, items: Sequence[Item]) -> list[list[int]]:
+        """:meth:`tokens` of each; many texts at once are encoded faster than one by one."""
+        return encode_texts(self.tokenizer, [self.text(i.conversation, i.response) for i in items])
 
     # Scores
 
@@ -184,7 +188,7 @@ class PreferenceModel:
 
     def scores(self, items: Sequence[Item]) -> list[float]:
         """The raw score of each, in order."""
-        return self.scores_of_tokens([self.tokens(i.conversation, i.response) for i in items])
+        return self.scores_of_tokens(self.tokens_of(items))
 
     def scores_of_tokens(self, rows: Sequence[Sequence[int]]) -> list[float]:
         """The raw score of each row of ids, which ends in the end-of-context token."""
@@ -278,7 +282,7 @@ class PreferenceModel:
                 f"({self.card_name}); put back the tokenizer's files"
             )
         text = self.text(PROBE, ANSWER)
-        ids = encode(tokenizer, text)
+        ids = encode_text(tokenizer, text)
         if tokenizer(text)["input_ids"] != ids:
             raise ModelError(
                 f"{self.name}: its tokenizer puts tokens of its own around a text: set "

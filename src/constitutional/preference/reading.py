@@ -21,7 +21,8 @@ def scores_of(network: Any, head: str, rows: Rows, *, through: Any | None = None
     score of a batch's every row, by pad tokens; here all are taken and read by place.
     """
     with _all_scores(network, head):
-        logits: Tensor = rows.forward(network if through is None else through).logits
+        whole = network if through is None else through
+        logits: Tensor = rows.forward(whole, read_at=rows.ends).logits
     return logits.flatten(0, 1)[rows.ends, 0].float()
 
 

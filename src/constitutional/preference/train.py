@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -32,6 +33,7 @@ from constitutional.adapters import (
 from constitutional.engines.base import Quantize, Style
 from constitutional.errors import InputError, ModelError
 from constitutional.packing import Batching
+from constitutional.preference.combined import Response
 from constitutional.preference.loss import soft_preference_loss
 from constitutional.preference.model import PreferenceModel, read_card
 from constitutional.preference.ranked import binarised
@@ -50,6 +52,9 @@ from constitutional.training import (
 from constitutional.training_settings import LoraSettings
 
 REPORT = "preference_training.json"
+
+#: Comparisons whose texts are in memory beside their ids.
+_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -92,11 +97,6 @@ class Pairs(Dataset[dict[str, Any]]):
     unlabelled: int = 0
     #: The tokens of the comparisons that were left out for their length.
     too_long: list[int] = field(default_factory=list)
-
-    @property
-    def lengths(self) -> list[int]:
-        """The tokens of the longer text of each pair."""
-        return [max(len(pair.a), len(pair.b)) for pair in self.pairs]
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -204,16 +204,18 @@ def tokenise(
     Weights are divided by their mean over what is kept, so that they move no learning rate.
     """
     data = Pairs()
-    for comparison in comparisons:
-        if comparison.prob_a is None:
-            data.unlabelled += 1
-            continue
-        a, b = (model.tokens(comparison.prompt, text) for text in (comparison.a, comparison.b))
-        if max(len(a), len(b)) > config.max_length:
-            data.too_long.append(len(a) + len(b))
-            continue
-        data.pairs.append(Pair(a, b, comparison.prob_a, config.weight(comparison.goal)))
-        data.goals[comparison.goal] += 1
+    remaining = iter(comparisons)
+    while some := list(islice(remaining, _AT_ONCE)):
+        labelled = [c for c in some if c.prob_a is not None]
+        data.unlabelled += len(some) - len(labelled)
+        rows = iter(model.tokens_of([Response(c.prompt, x) for c in labelled for x in (c.a, c.b)]))
+        for comparison, a, b in zip(labelled, rows, rows, strict=True):
+            if max(len(a), len(b)) > config.max_length:
+                data.too_long.append(len(a) + len(b))
+                continue
+            assert comparison.prob_a is not None
+            data.pairs.append(Pair(a, b, comparison.prob_a, config.weight(comparison.goal)))
+            data.goals[comparison.goal] += 1
     if not data.pairs:
         raise InputError(
             f"there is nothing to train on: of {len(comparisons)} comparisons {data.unlabelled} "
@@ -349,7 +351,7 @@ def _held_out_tokens(
             "the score mean needs held-out comparisons, and there is none: give more comparisons, "
             "or hold out a larger share of them"
         )
-    rows = [model.tokens(c.prompt, text) for c in held_out for text in (c.a, c.b)]
+    rows = model.tokens_of([Response(c.prompt, text) for c in held_out for text in (c.a, c.b)])
     kept = [row for row in rows if len(row) <= max_length]
     if not kept:
         raise InputError(

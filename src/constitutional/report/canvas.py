@@ -94,6 +94,7 @@ def save(figure: Any, folder: Path, name: str) -> list[Path]:
     paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
     for path in paths:
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+        figure.set_layout_engine("none")  # everything has its place, and keeps it
     return paths
 
 

@@ -37,7 +37,7 @@ class Critic(torch.nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Values (batch, R) of the states before each response token; 0 behind them."""
-        hidden = batch.together.forward(self.trunk).last_hidden_state
+        hidden = batch.together.forward(self.trunk, read_at=batch.states).last_hidden_state
         values = self.head(hidden.flatten(0, 1)[batch.states])[:, 0] - self.offset
         return batch.spread(values)
 
@@ -47,6 +47,8 @@ class Networks(Protocol):
 
     policy: Any
     critic: Critic
+    #: Whether policy and critic have no module in common, so that they can learn at the same time.
+    apart: bool
 
     @property
     def models(self) -> tuple[Any, ...]:
@@ -87,6 +89,8 @@ def begin_networks(
 class WholeNetworks:
     """Each network with weights of its own. ``policy`` is trained in place."""
 
+    apart = True
+
     def __init__(self, policy: Any, preference_model: Any, offset: float):
         self.policy = policy
         self._reference = copy.deepcopy(policy).eval().requires_grad_(False)
@@ -119,6 +123,8 @@ class AdapterNetworks:
     ``policy`` and ``preference_model`` get their adapters in place. Raises MissingExtraError where
     peft is not installed.
     """
+
+    apart = True
 
     def __init__(
         self,

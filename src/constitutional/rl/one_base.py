@@ -186,6 +186,8 @@ class OneBaseNetworks:
     ``offset`` is the preference model's stored mean. ``scorer`` is the preference model's network.
     """
 
+    apart = False
+
     def __init__(self, found: OneBase, offset: float, seed: int, *, device: str = "auto"):
         network, _ = load_parts(
             found.base, device=device, dtype="float32", quantize=quantize_of(found.lora)

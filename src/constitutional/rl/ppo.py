@@ -24,15 +24,15 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from constitutional import processes
-from constitutional.dialogue import Conversation, PromptRecord
+from constitutional.dialogue import Conversation
 from constitutional.engines.base import Completion
 from constitutional.engines.local import LocalEngine
-from constitutional.errors import InputError, TrainingError
+from constitutional.errors import InputError
 from constitutional.packing import Batching
 from constitutional.rl import checkpoint
+from constitutional.rl.learner import Learner, Rollouts, chunks
 from constitutional.rl.losses import (
     advantages,
     entropy,
@@ -40,12 +40,10 @@ from constitutional.rl.losses import (
     kl_k1,
     kl_k3,
     masked_mean,
-    policy_loss,
     token_rewards,
-    value_loss,
     whiten,
 )
-from constitutional.rl.networks import Critic, Networks
+from constitutional.rl.networks import Networks
 from constitutional.rl.rollout import (
     Batch,
     Prompts,
@@ -57,8 +55,6 @@ from constitutional.rl.rollout import (
 from constitutional.rl.settings import PPOConfig
 from constitutional.rl.stopping import stop_reason
 from constitutional.runs.progress import Progress
-from constitutional.runs.seeds import derive_seed
-from constitutional.training import recompute_activations
 
 #: Scores of answers, one for each (conversation, answer).
 Score = Callable[[Sequence[tuple[Conversation, str]]], Sequence[float]]
@@ -93,17 +89,6 @@ class PPOReport:
     steps: int
     ended: str
     history: tuple[StepMetrics, ...]
-
-
-@dataclass(frozen=True)
-class _Rollouts:
-    """A batch with all that the update needs; tensors are (batch, R), scores (batch,)."""
-
-    batch: Batch
-    old_logprobs: Tensor
-    old_values: Tensor
-    advantages: Tensor
-    returns: Tensor
 
 
 class PPO:
@@ -142,12 +127,9 @@ class PPO:
         self._accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self._networks = networks
         self._batching = Batching.of(networks.policy, networks.critic.trunk)
-        self._policy, self._policy_optimizer = self._prepared(networks.policy, config.learning_rate)
-        self._critic, self._critic_optimizer = self._prepared(
-            networks.critic, config.critic_learning_rate
-        )
+        self._learner = Learner(networks, config, self._accelerator, seed=seed)
         self._engine = LocalEngine(
-            self._accelerator.unwrap_model(self._policy),
+            self._learner.parts["policy"],
             tokenizer,
             name="policy",
             style=style,
@@ -158,7 +140,7 @@ class PPO:
     def train(self, progress: Progress, title: str = "PPO") -> PPOReport:
         """Train to the end or to a stop rule; goes on from the last checkpoint."""
         self._work.mkdir(parents=True, exist_ok=True)
-        state = checkpoint.restore(self._work, self._parts)
+        state = checkpoint.restore(self._work, self._learner.parts)
         start = 0 if state is None else int(state["step"])
         self._history = self._read_history(start)
         ended = stop_reason(self._history, self._config)
@@ -219,7 +201,7 @@ class PPO:
                 rollouts, metrics = self._prepare(batch, centred)
         # 4. K passes of minibatches over the batch
         with clock("update"), self._batching.attention(*self._networks.models):
-            metrics |= self._update(rollouts, step, prompts)
+            metrics |= self._learner.learn(rollouts, step, prompts)
         return StepMetrics(
             step=step + 1,
             reward=scores.mean().item(),
@@ -232,16 +214,16 @@ class PPO:
         )
 
     @torch.no_grad()
-    def _prepare(self, batch: Batch, scores: Tensor) -> tuple[_Rollouts, dict[str, float]]:
+    def _prepare(self, batch: Batch, scores: Tensor) -> tuple[Rollouts, dict[str, float]]:
         policy, reference, values, entropies = [], [], [], []
         mine = torch.tensor(processes.share(range(len(scores))))
-        for rows in _chunks(mine, self._rows_at_once):
+        for rows in chunks(mine, self._rows_at_once):
             part = batch.rows(rows)
-            logits = response_logits(self._policy, part)
+            logits = response_logits(self._learner.policy, part)
             policy.append(logprobs_of(logits, part))
             entropies.append(part.spread(entropy(logits)))
             reference.append(logprobs_of(self._networks.reference_logits(part), part))
-            values.append(self._critic(part))
+            values.append(self._learner.critic(part))
         old, base, value, entropies_of = (
             self._accelerator.gather(torch.cat(parts))
             for parts in (policy, reference, values, entropies)
@@ -258,66 +240,7 @@ class PPO:
             "entropy": masked_mean(entropies_of, mask).item(),
             "explained_variance": explained_variance(value, returns, mask).item(),
         }
-        return _Rollouts(batch, old, value, whiten(advantage, mask), returns), metrics
-
-    def _update(
-        self, rollouts: _Rollouts, step: int, prompts: Sequence[PromptRecord]
-    ) -> dict[str, float]:
-        if self._config.gradient_checkpointing:
-            _recompute(self._policy, self._critic)
-        sums = {"policy_loss": 0.0, "value_loss": 0.0, "clip_share": 0.0}
-        updates = 0
-        for epoch in range(self._config.epochs):
-            generator = torch.Generator().manual_seed(
-                derive_seed(self._seed, "minibatches", step, epoch)
-            )
-            order = torch.randperm(len(prompts), generator=generator)
-            for rows in _chunks(order, self._config.minibatch_size):
-                found = self._minibatch(rollouts, rows)
-                if not all(map(_is_finite, found.values())):
-                    raise TrainingError(
-                        f"step {step + 1} of PPO: the loss is not finite ({found}); the prompts of "
-                        f"the minibatch are {', '.join(prompts[i].id for i in rows.tolist())}; the "
-                        "last checkpoint is whole: try a lower learning rate"
-                    )
-                sums = {name: sums[name] + found[name] for name in sums}
-                updates += 1
-        return {name: total / updates for name, total in sums.items()}
-
-    def _minibatch(self, rollouts: _Rollouts, rows: Tensor) -> dict[str, float]:
-        config, everyone = self._config, rollouts.batch.mask[rows].sum()
-        rows = torch.tensor(processes.share(rows.tolist()))
-        batch = rollouts.batch.rows(rows)
-        # what a mean over this process's tokens counts in the mean over those of all processes,
-        # whose gradients are averaged
-        weight = processes.count() * batch.mask.sum() / everyone
-        logprobs = logprobs_of(response_logits(self._policy, batch), batch)
-        policy = policy_loss(
-            logprobs,
-            rollouts.old_logprobs[rows],
-            rollouts.advantages[rows],
-            batch.mask,
-            clip=config.clip,
-        )
-        self._learn(self._policy, self._policy_optimizer, policy.loss * weight)
-        value = value_loss(
-            self._critic(batch),
-            rollouts.old_values[rows],
-            rollouts.returns[rows],
-            batch.mask,
-            clip=config.value_clip,
-        )
-        self._learn(self._critic, self._critic_optimizer, value * weight)
-        mine = torch.stack([policy.loss, value, policy.clip_share]).detach() * weight
-        means = self._accelerator.reduce(mine, "mean").tolist()
-        return dict(zip(("policy_loss", "value_loss", "clip_share"), means, strict=True))
-
-    def _learn(self, model: Any, optimizer: Any, loss: Tensor) -> None:
-        """One step of one network, whose forward pass was the last: they may share a base."""
-        self._accelerator.backward(loss)
-        self._accelerator.clip_grad_norm_(model.parameters(), self._config.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
+        return Rollouts(batch, old, value, whiten(advantage, mask), returns), metrics
 
     # --- stopping, keeping, going on ----------------------------------------------------------
 
@@ -328,27 +251,7 @@ class PPO:
         if config.snapshot_steps and (step % config.snapshot_steps == 0 or last):
             self.save_policy(self._work / "snapshots" / f"step-{step}")
         if step % config.checkpoint_steps == 0 or step == config.steps or last:
-            checkpoint.save(self._work, step, self._parts, {})
-
-    @property
-    def _parts(self) -> dict[str, Any]:
-        unwrap = self._accelerator.unwrap_model
-        return {
-            "policy": unwrap(self._policy),
-            "critic": unwrap(self._critic),
-            "policy_optimizer": self._policy_optimizer.optimizer,
-            "critic_optimizer": self._critic_optimizer.optimizer,
-        }
-
-    def _prepared(self, model: Any, learning_rate: float) -> tuple[Any, Any]:
-        # dropout off: log-probs of the same tokens must be equal from pass to pass
-        model.eval()
-        if self._config.gradient_checkpointing:
-            recompute_activations(model.trunk if isinstance(model, Critic) else model)
-        trained = [weight for weight in model.parameters() if weight.requires_grad]
-        optimizer = torch.optim.AdamW(trained, learning_rate, weight_decay=0.0, fused=True)
-        prepared: tuple[Any, Any] = self._accelerator.prepare(model, optimizer)
-        return prepared
+            checkpoint.save(self._work, step, self._learner.parts, {})
 
     def _read_history(self, steps: int) -> list[StepMetrics]:
         path = self._work / HISTORY
@@ -364,22 +267,9 @@ class PPO:
         partial.rename(self._work / HISTORY)
 
 
-def _chunks(rows: Tensor, size: int) -> Iterator[Tensor]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
-
-
 def _of_all(scores: Sequence[float]) -> Tensor:
     """The scores that every process has of its share, (batch,)."""
     return torch.tensor(processes.gathered(list(scores)), dtype=torch.float32)
-
-
-def _recompute(*models: Any) -> None:
-    """Have the layers compute again what they do not keep; dropout, inside of them, stays off."""
-    for model in models:
-        for layer in model.modules():
-            if isinstance(layer, GradientCheckpointingLayer):
-                layer.training = True
 
 
 def _per_answer(values: Tensor, mask: Tensor) -> float:
@@ -387,7 +277,7 @@ def _per_answer(values: Tensor, mask: Tensor) -> float:
     return torch.where(mask, values, 0.0).sum(1).mean().item()
 
 
-def _engine_gap(rollouts: _Rollouts, completions: Sequence[Completion]) -> float:
+def _engine_gap(rollouts: Rollouts, completions: Sequence[Completion]) -> float:
     """The mean absolute difference between the engine's log-probs and the trainer's."""
     gaps = [
         (torch.tensor(completion.logprobs) - row[: completion.tokens].cpu()).abs().mean()
@@ -402,10 +292,6 @@ def _time_split(history: Sequence[StepMetrics]) -> str:
     return ", ".join(
         f"{phase} {sum(entry.seconds[phase] for entry in history):.0f} s" for phase in phases
     )
-
-
-def _is_finite(value: float) -> bool:
-    return value - value == 0
 
 
 class _Clock:

@@ -1,7 +1,7 @@
 """Finetuning of the pretrained model on revisions and helpful responses (Bai et al. 2022, s. 3.2).
 
 It is transformers' Trainer, with its resume, its Accelerate and its trackers; what is ours are the
-data: loss masks by position and batches of like length. The defaults are the paper's where it gives
+data: loss masks by position, and packed batches. The defaults are the paper's where it gives
 them (one epoch, constant learning rate); it gives learning rates only relative to pretraining.
 """
 
@@ -30,7 +30,7 @@ from constitutional.adapters import (
     with_adapters,
 )
 from constitutional.dialogue import Conversation
-from constitutional.dialogue.tokens import TokenizedExample, encode_example
+from constitutional.dialogue.tokens import TokenizedExample, encode_examples
 from constitutional.engines.base import Style
 from constitutional.engines.loading import eos_ids, load_parts, without_bars
 from constitutional.errors import InputError
@@ -71,11 +71,6 @@ class Examples(Dataset[dict[str, Any]]):
 
     def __init__(self, examples: Sequence[TokenizedExample]):
         self._examples = examples
-
-    @property
-    def lengths(self) -> list[int]:
-        """The tokens of each example."""
-        return [len(example.input_ids) for example in self._examples]
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -157,7 +152,7 @@ def finetune(
         return with_adapters(network, lora, seed, what="finetuning") if lora else network
 
     network, tokenizer = begin()
-    examples = [encode_example(tokenizer, c, style, config.max_length) for c in conversations]
+    examples = encode_examples(tokenizer, conversations, style, config.max_length)
     kept = [example for example in examples if not example.cut]
     if not kept:
         raise InputError(
