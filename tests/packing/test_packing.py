@@ -20,6 +20,7 @@ from constitutional.packing import (
     pad_rows,
     supports_packing,
 )
+from constitutional.packing.reading import last_layers, reading_some
 from constitutional.training import recompute_activations
 
 SHAPE: dict[str, Any] = {
@@ -158,6 +159,13 @@ def test_recomputed_activations_are_packed_too() -> None:
             packed.forward(model).logits.tanh().sum().backward()
         gradients.append([weight.grad for weight in model.parameters()])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
+
+
+def test_an_mlp_that_gives_more_than_states_is_refused() -> None:
+    model = network(REFUSED["gpt-oss"])
+    ids, read_at = torch.tensor([[5, 6, 7]]), torch.tensor([2])
+    with reading_some(last_layers([model])), pytest.raises(TypeError, match="more than states"):
+        model(input_ids=ids, use_cache=False, read_at=read_at)
 
 
 def test_rows_without_tokens_are_an_error() -> None:

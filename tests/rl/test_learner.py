@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from constitutional.engines.local import LocalEngine
 from constitutional.packing import Batching
 from constitutional.rl.learner import AtOnce, Learner, Rollouts, chunks
 from constitutional.rl.networks import begin_networks
@@ -30,8 +32,6 @@ def learnt(
     policy: Any, tokenizer: Any, preference_model: Any, prompts: Any, *, apart: bool
 ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     """What a step on made-up advantages reports, and the weights behind it."""
-    from constitutional.engines.local import LocalEngine
-
     networks = begin_networks(policy, preference_model, 0.0, None, 0)
     networks.apart = apart
     learner = Learner(networks, CONFIG, Accelerator(cpu=True), seed=0)
@@ -58,8 +58,6 @@ def learnt(
 def test_at_once_and_one_after_the_other_give_the_same(
     policy: Any, tokenizer: Any, preference_model: Any, prompts: Any, two_threads: None
 ) -> None:
-    import copy
-
     before = {f"policy.{k}": v.clone() for k, v in policy.state_dict().items()}
     runs = [
         learnt(copy.deepcopy(policy), tokenizer, preference_model, prompts, apart=apart)

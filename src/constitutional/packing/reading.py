@@ -74,10 +74,15 @@ class _Watched:
         self._whole, *others = given
         return (self._whole.index_select(1, self._read), *others)
 
-    def _widen(self, mlp: nn.Module, given: Any, output: Tensor) -> Tensor | None:
-        """(1, read, width) as (1, tokens, width), zeros elsewhere."""
+    def _widen(self, mlp: nn.Module, given: Any, output: Any) -> Tensor | None:
+        """(1, read, width) as (1, tokens, width), zeros elsewhere.
+
+        TypeError for anything else, by which such a model is found not to pack when it is tried.
+        """
         if self._read is None or self._whole is None:
             return None
+        if not isinstance(output, Tensor):  # the router's choices beside the states (gpt-oss)
+            raise TypeError(f"{type(mlp).__name__} gives more than states")
         empty = output.new_zeros((*self._whole.shape[:-1], output.shape[-1]))
         self._whole = None
         return empty.index_copy(1, self._read, output)

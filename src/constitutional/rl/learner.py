@@ -1,8 +1,8 @@
 """PPO's update: what policy and critic learn from a batch of scored answers.
 
 Nothing that one learns depends on what the other learns, so that on a CPU they learn at the same
-time where they share no weights, each with half of the threads: a small network's matrices keep
-one thread busy, and two no more than half as long.
+time where they share no weights, each with half of the threads: a small network does not keep all
+of them busy.
 """
 
 from __future__ import annotations
