@@ -92,6 +92,23 @@ def test_a_port_that_is_taken_costs_a_sentence(cai: Cai, run: Path, tmp_path: Pa
     assert "choose another --host or --port" in error
 
 
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (("--policy", "nobody"), "no run has a policy 'nobody': known are "),
+        (("--judge", "comparisons", "--policy", "sl_cai"), "name one run and no policy"),
+        (("--votes", "mysql://x@y/z"), "SQLite or PostgreSQL, found 'mysql'"),
+    ],
+)
+def test_what_is_asked_of_the_arena_is_refused_before_it_serves(
+    cai: Cai, tmp_path: Path, asked: tuple[str, ...], sentence: str
+) -> None:
+    done = write_run(tmp_path / "done", metrics={})
+    code, _, error = cai("serve", done, "--cache", tmp_path / "cache", *asked)
+    assert code == 2 and error.count("\n") == 1
+    assert sentence in error
+
+
 def test_a_cache_that_cannot_be_written_costs_a_sentence(
     cai: Cai, run: Path, tmp_path: Path
 ) -> None:

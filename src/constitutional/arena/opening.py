@@ -52,6 +52,7 @@ def open_arena(
 
     Raises InputError where there is nothing to judge, or the database cannot be used.
     """
+    _refuse_wishes(runs, pairs, policies)
     pool = _pool(runs, pairs, policies, prompts, seed)
     if not pool.pairs:
         raise InputError(
@@ -61,14 +62,34 @@ def open_arena(
     return Arena(open_votes(place), pool, seed=seed)
 
 
+def refuse_early(
+    runs: Sequence[Run],
+    place: str | None,
+    *,
+    pairs: Pairs = "answers",
+    policies: Sequence[str] = (),
+) -> None:
+    """Raise InputError at once for what :func:`open_arena` would refuse however a run goes on."""
+    _refuse_wishes(runs, pairs, policies)
+    if place is not None:  # named by somebody, who may have mistyped it
+        open_votes(place).close()
+
+
+def _refuse_wishes(runs: Sequence[Run], pairs: Pairs, policies: Sequence[str]) -> None:
+    if pairs == "comparisons" and (len(runs) != 1 or policies):
+        raise InputError(
+            "the comparisons of one run are judged at a time, and whose answers they hold is not "
+            "recorded: name one run and no policy"
+        )
+    known = sorted({name for run in runs for name in run.policies})
+    strange = [name for name in policies if name not in known]
+    if strange and all(run.finished for run in runs):
+        raise InputError(f"no run has a policy {strange[0]!r}: known are {', '.join(known)}")
+
+
 def _pool(
     runs: Sequence[Run], pairs: Pairs, policies: Sequence[str], prompts: int, seed: int
 ) -> Pool:
     if pairs == "answers":
         return pairs_of_answers(runs, policies=policies, prompts=prompts, seed=seed)
-    if len(runs) != 1 or policies:
-        raise InputError(
-            "the comparisons of one run are judged at a time, and whose answers they hold is not "
-            "recorded: name one run and no policy"
-        )
     return pairs_of_comparisons(runs[0], prompts=prompts, seed=seed)
