@@ -179,19 +179,19 @@ class RaggedRows:
             fresh=root is None and not any(past),
             last_layer=self._last_layer,
             run=run_of(rows),
+            column=past[0] if max(new) == 1 and len(set(past)) == 1 else None,
         )
 
     def _forward(self, ids: Tensor, layout: NewTokens, keep: Tensor | None = None) -> Tensor:
         """The logits after each row's last new token, or after the tokens ``keep``."""
         inputs: dict[str, Any] = {"input_ids": ids[None], "position_ids": layout.positions[None]}
+        kept: int | Tensor = len(ids) if keep is None else keep
         with ExitStack() as inside:
             inside.enter_context(attending_by_layout(self._configs))
-            if keep is None:
-                keep = layout.ends
-                if layout.longest > 1:
-                    inside.enter_context(reading_some(self._last))
-                    inputs["read_at"] = keep
-            return self._model.logits(keep, use_cache=False, layout=layout, **inputs)[0]
+            if keep is None and layout.longest > 1:
+                inside.enter_context(reading_some(self._last))
+                kept = inputs["read_at"] = layout.ends
+            return self._model.logits(kept, use_cache=False, layout=layout, **inputs)[0]
 
     def _ids(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(list(numbers), device=self._device)

@@ -50,6 +50,13 @@ class RowCache:
         for mine, new in zip(self._states(layer, key, value), (key, value), strict=True):
             mine.flatten(0, 1).index_copy_(0, flat, new)
 
+    def write_column(
+        self, layer: int, rows: slice, column: int, key: Tensor, value: Tensor
+    ) -> None:
+        """Put one state a row, (rows, heads, size), at the same column of each of ``rows``."""
+        for mine, new in zip(self._states(layer, key, value), (key, value), strict=True):
+            mine[rows, column] = new
+
     def copy(self, other: RowCache, sources: Tensor, targets: Tensor, length: int) -> None:
         """Put the first ``length`` states of ``other``'s rows ``sources`` in rows ``targets``."""
         for layer, theirs in other.layers.items():
@@ -95,6 +102,8 @@ class NewTokens:
     """The layer behind which nothing but the last token of each row matters; None if all do."""
     run: slice | None
     """Where ``rows`` lie in the cache if they lie there side by side, in order."""
+    column: int | None
+    """Where each row's only new token comes, if that is the same place in all of them."""
     _masks: dict[tuple[int | None, range], Tensor] = field(default_factory=dict)
 
     @cached_property
@@ -137,12 +146,17 @@ class NewTokens:
     @property
     def ends(self) -> Tensor:
         """int64 (N,): where the last token of each row lies among the T."""
+        if self.longest == 1:
+            return torch.arange(len(self.rows), device=self.rows.device)
         return self.lengths.cumsum(0) - 1
 
     def attend(self, how: Attending, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See :class:`~constitutional.packing.Layout`; the cache grows by the new states."""
         key, value = key.transpose(0, 1), value.transpose(0, 1)
-        self.cache.write(how.layer, self.row_of_token, self.columns, key, value)
+        if self.run is not None and self.column is not None:
+            self.cache.write_column(how.layer, self.run, self.column, key, value)
+        else:
+            self.cache.write(how.layer, self.row_of_token, self.columns, key, value)
         if how.layer == self.last_layer and self.longest > 1:
             # the others' keys and values were needed, and what becomes of them is not
             out = query.new_zeros((query.shape[1], query.shape[0], value.shape[-1]))
@@ -159,7 +173,9 @@ class NewTokens:
                 enable_gqa=asked.shape[1] != key.shape[1],
             )
             return self._of_tokens(out)
-        mask = self._mask(how.window, range(self.reach), query.dtype)
+        # rows that are equally long see all that is there
+        hides = self.column is None or how.window is not None
+        mask = self._mask(how.window, range(self.reach), query.dtype) if hides else None
         own, weight = (self._of_tokens(x) for x in self._attend_rows(how, asked, mask))
         if self.root is None:
             return own
@@ -184,11 +200,15 @@ class NewTokens:
             to_root = at_end(to_root)[:, :, 0].transpose(0, 1)
         return self._with_root(how, query, own[:, :, 0], weight[:, :, 0], to_root)
 
-    def _attend_rows(self, how: Attending, asked: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _attend_rows(
+        self, how: Attending, asked: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Attention in the cache, of queries (N, heads, new, size); see :func:`_attended`."""
         states = self.cache.layers[how.layer]
         found = [
-            _attended(how, asked[rows], self._seen(states, rows), mask[rows])
+            _attended(
+                how, asked[rows], self._seen(states, rows), None if mask is None else mask[rows]
+            )
             for rows in self._parts(asked.shape[1] * asked.shape[2])
         ]
         return (
