@@ -103,11 +103,26 @@ def test_critique_and_revision_are_those_of_the_supervised_stage(chat: TestClien
     }
 
 
+def test_what_is_revised_is_the_answer_that_the_same_seed_gives_without(chat: TestClient) -> None:
+    answers = []
+    for seed in ("1", "2", "6"):
+        plain, revised = (
+            final_texts(streamed(chat, policy=("demo:helpful",), seed=seed, rounds=rounds))
+            for rounds in ("0", "1")
+        )
+        answers.append(plain["demo:helpful", "response"])
+        assert revised["demo:helpful", "response"] == answers[-1]
+    assert len(set(answers)) == 3  # else it could be by chance
+
+
 def test_each_policy_goes_on_from_its_own_answers(run: Run, chat: TestClient) -> None:
     before = streamed(chat)[-1][1]["before"]
     asked = Asked(message="What should I do?", before=json.loads(before))
     said = {key: asked.conversation(key).turns[1].text for key in BOTH}
     assert said == json.loads(before)[0]["answers"]
+    apart = dict(zip(BOTH, ("Yes.", "No."), strict=True))
+    parted = Asked(message="Why?", before=({"message": QUESTION, "answers": apart},))
+    assert [turn.text for turn in parted.conversation(BOTH[1]).turns] == [QUESTION, "No.", "Why?"]
     events = streamed(chat, message="What should I do?", before=before)
     assert [len(json.loads(d["before"])) for kind, d in events if kind == "end"] == [2]
     # a policy that was not asked before has nothing to go on from
