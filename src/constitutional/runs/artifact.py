@@ -45,7 +45,7 @@ def damage(folder: Path, marks: Mapping[str, FileMark]) -> str | None:
     # sizes of all first: a missing or cut file is found before gigabytes are hashed
     for name, mark in marks.items():
         path = folder / name
-        if not path.is_file():
+        if not path.is_file() or path.is_symlink():
             return f"{name} is missing"
         if (size := path.stat().st_size) != mark.size:
             return f"{name} has {size} bytes instead of {mark.size}"
