@@ -340,8 +340,9 @@ def last_checkpoint(
 ) -> str | None:
     """The newest checkpoint that was written to its end and is as it was; others are removed.
 
-    ``each`` of its steps are one of those that ``snapshots`` are named by. The user is told of one that was damaged. Raises InputError where its weights are sharded
-    otherwise than Accelerate was asked to.
+    ``each`` of its steps are one of those that ``snapshots`` are named by. The user is told of one
+    that was damaged. Raises InputError where its weights are sharded otherwise than Accelerate was
+    asked to.
     """
     if processes.is_main():
         drop_damaged(_checkpoints(work), snapshots, progress.note, each=each)

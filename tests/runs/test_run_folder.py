@@ -167,9 +167,7 @@ def test_the_sidecar_of_a_finished_stage_is_written_anew(left: int, tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["run.json", "recipe.yaml", "stages/reply/stage.json"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
-def test_what_a_run_cannot_do_without_is_kept_twice(
-    name: str, damage: str, tmp_path: Path
-) -> None:
+def test_what_a_run_cannot_do_without_is_kept_twice(name: str, damage: str, tmp_path: Path) -> None:
     told: list[str] = []
     with open_run(tmp_path) as run:
         reply(run, Worker())

@@ -1,8 +1,8 @@
 """PPO's checkpoints: everything that decides what comes next, in safetensors and JSON.
 
 A checkpoint is written under another name, marked, and renamed when it is whole, so that a kill
-leaves none by halves, and damage shows (:mod:`constitutional.runs.checkpoints`). Draws depend on the
-seed and the step alone, so the step is the whole random state.
+leaves none by halves, and damage shows (:mod:`constitutional.runs.checkpoints`). Draws depend on
+the seed and the step alone, so the step is the whole random state.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checkpoints of a training, each with the marks of its files, so that none that is damaged is used.
+"""Checkpoints of a training, each with the marks of its files: none that is damaged is used.
 
 A checkpoint is a folder for a step. Its mark, the file ``complete``, is written when all else is on
 the disk: a folder without one is half written or half deleted. Snapshots, which a training keeps

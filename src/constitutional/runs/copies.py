@@ -1,8 +1,8 @@
 """Small files that a run cannot go on without, each kept twice.
 
-Beside ``NAME`` lies ``.NAME.copy``: a line with the sha256 of the bytes that NAME should hold and of
-those that it held before, and then those bytes. So damage is told from a write that a kill cut off,
-and is mended without the user.
+Beside ``NAME`` lies ``.NAME.copy``: a line with the sha256 of the bytes that NAME should hold, and
+of those that it held before, and then the bytes. So damage is told from a write that a kill cut
+off, and is mended without the user.
 """
 
 from __future__ import annotations

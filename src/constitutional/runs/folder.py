@@ -21,11 +21,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from constitutional.errors import EngineError, RunFolderError
+from constitutional.errors import ConstitutionalError, EngineError, RunFolderError
 from constitutional.runs.artifact import damage, mark_files, refuse_links_out
 from constitutional.runs.blocks import Blocks, Maker, T
-from constitutional.runs.copies import heal
-from constitutional.runs.files import atomic_write, explain, fsync_folder, make_folder
+from constitutional.runs.copies import heal, write_twice
+from constitutional.runs.files import explain, fsync_folder, make_folder, of_the_disk
 from constitutional.runs.journal import RECORDS, Finished, Journal, Recovered
 from constitutional.runs.lines import R, fingerprint_of
 from constitutional.runs.lock import FolderLock
@@ -91,6 +91,8 @@ class RunFolder:
                 path, recipe, command=command, inputs=inputs or {}, free_keys=free_keys, tell=tell
             )
             make_folder(path / STAGES)
+            for name in (METRICS, CONSTITUTION, NOTES):
+                heal(path / name, tell)
             return cls(path, manifest, lock, tell)
         except OSError as error:
             lock.release()
@@ -113,6 +115,10 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+        if error is not None and not isinstance(error, ConstitutionalError):
+            found = of_the_disk(error, self.path)
+            if found is not None:
+                raise found from error
 
     def stage_records(
         self,
@@ -218,7 +224,7 @@ class RunFolder:
         """Write ``text`` as the file ``name`` of the run, atomically."""
         if not _PLAIN_NAME.fullmatch(name) or name in {RUN, RECIPE, USAGE, "lock", STAGES}:
             raise ValueError(f"{name!r} is not a name for a file of a run")
-        atomic_write(self.path / name, text.encode())
+        write_twice(self.path / name, text.encode())
         return self.path / name
 
     def _stage_folder(self, name: str) -> Path:

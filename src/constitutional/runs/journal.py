@@ -4,8 +4,8 @@
 finished block: its number, how many records, where it ends in bytes, and the sha256 of its bytes. A
 block counts only when its line is there and its bytes have that hash. The records of a block reach
 the disk before its line is written, so a kill at any moment leaves whole blocks and at most a tail,
-which the next opening cuts off. Where the disk has damaged a block, the journal is cut before it, and
-whole blocks behind it are kept aside (:mod:`~.spare`). Both files depend on the records alone:
+which the next opening cuts off. Where the disk has damaged a block, the journal is cut before it,
+and whole blocks behind it are kept aside (:mod:`~.spare`). Both files depend on the records alone:
 resumed or not, the same records in the same blocks give the same bytes.
 """
 

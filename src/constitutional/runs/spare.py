@@ -1,8 +1,8 @@
 """Whole blocks of a journal that stood behind a damaged one, kept aside until their turn comes.
 
 A journal ends before its first damaged block, and grows from there; what was behind it need not be
-made again. ``.spare.jsonl`` holds the records of such blocks, ``.spare_blocks.jsonl`` a line for each
-as ``blocks.jsonl`` does, with the places in this file. Both go when the stage is done.
+made again. ``.spare.jsonl`` holds the records of such blocks, ``.spare_blocks.jsonl`` a line for
+each as ``blocks.jsonl`` does, with the places in this file. Both go when the stage is done.
 """
 
 from __future__ import annotations

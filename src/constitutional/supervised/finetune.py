@@ -12,7 +12,6 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +38,8 @@ from constitutional.runs.checkpoints import mark_snapshot
 from constitutional.runs.progress import Progress
 from constitutional.supervised.settings import FinetuneConfig
 from constitutional.training import (
-    SNAPSHOTS,
     IGNORED,
+    SNAPSHOTS,
     OwnLoss,
     Steps,
     loading_device,
