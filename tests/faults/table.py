@@ -27,31 +27,41 @@ def write_json(tallies: Mapping[str, Tally], path: Path) -> None:
 
 
 def write_table(tallies: Mapping[str, Tally], path: Path) -> None:
-    """The table between the marks of the document."""
-    text = path.read_text()
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    path.write_text(f"{head}{BEGIN}\n{as_table(tallies)}{END}{tail}")
+    """The table between the marks of the document; what was not tried keeps its lines."""
+    head, rest = path.read_text().split(BEGIN)
+    there, tail = rest.split(END)
+    rows = {_fault(line): line for line in there.splitlines() if line.startswith("| ")}
+    rows |= {fault: _row(fault, tally) for fault, tally in tallies.items()}
+    rows.pop("fault", None)
+    where = [_where(tallies)] if any(f.startswith("kill -9") for f in tallies) else []
+    where = where or [line for line in there.splitlines() if line.startswith("Where")]
+    lines = [*_head(), *rows.values(), "", *where]
+    path.write_text(head + "\n".join([BEGIN, *lines, END]) + tail)
 
 
 def as_table(tallies: Mapping[str, Tally]) -> str:
     """The faults with their figures, and where the kills fell."""
     rows = [_row(fault, tally) for fault, tally in tallies.items()]
-    head = f"| {' | '.join(_COLUMNS)} |\n|{' --- |' * len(_COLUMNS)}\n"
-    return head + "".join(rows) + "\n" + _stages(tallies)
+    return "\n".join([*_head(), *rows, "", _where(tallies)])
+
+
+def _head() -> tuple[str, str]:
+    return f"| {' | '.join(_COLUMNS)} |", f"|{' --- |' * len(_COLUMNS)}"
+
+
+def _fault(line: str) -> str:
+    return line.removeprefix("| ").partition(" | ")[0]
 
 
 def _row(fault: str, tally: Tally) -> str:
     stopped = f"{max(tally.stopped):.1f}" if tally.stopped else ""
     recover = f"{max(tally.recover):.1f}" if tally.recover else ""
     cells = (fault, tally.tries or tally.note, tally.lost, tally.doubled, recover, stopped)
-    return f"| {' | '.join(map(str, cells))} |\n"
+    return f"| {' | '.join(map(str, cells))} |"
 
 
-def _stages(tallies: Mapping[str, Tally]) -> str:
+def _where(tallies: Mapping[str, Tally]) -> str:
     killed = [tally.stages for fault, tally in tallies.items() if fault.startswith("kill -9")]
-    together = {
-        name: sum(stages[name] for stages in killed) for stages in killed for name in stages
-    }
-    listed = ", ".join(f"{name} {count}" for name, count in sorted(together.items()))
-    return f"Where the kills fell: {listed}.\n"
+    names = sorted({name for stages in killed for name in stages})
+    counts = (f"{name} {sum(stages[name] for stages in killed)}" for name in names)
+    return f"Where the kills fell: {', '.join(counts)}."

@@ -314,6 +314,21 @@ def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     open_run(run).close()
 
 
+def test_links_that_come_later_and_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    outside, run_path = tmp_path / "outside", tmp_path / "run"
+    outside.mkdir()
+    with open_run(run_path) as run:
+        (run_path / "stages" / "reply").symlink_to(outside)
+        with pytest.raises(RunFolderError, match="symbolic link out of the run folder"):
+            reply(run, Worker())
+    assert list(outside.iterdir()) == []
+    (run_path / "stages" / "reply").unlink()
+    for one, other in (("a", "b"), ("b", "a")):
+        (run_path / one).symlink_to(run_path / other)
+    with pytest.raises(RunFolderError, match="symbolic link out of the run folder"):
+        open_run(run_path)
+
+
 def test_a_path_through_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):

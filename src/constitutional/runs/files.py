@@ -26,6 +26,10 @@ _SENTENCES = {
 }
 
 
+#: What torch.save says where a write failed; of why it says nothing.
+_TORCH_COULD_NOT_WRITE = ("PytorchStreamWriter failed", "inline_container", "iostream error")
+
+
 def explain(error: OSError, path: Path) -> RunFolderError:
     """The one sentence that the user gets for an error of the file system at ``path``."""
     known = None if error.errno is None else _SENTENCES.get(error.errno)
@@ -44,9 +48,12 @@ def of_the_disk(error: BaseException, path: Path) -> RunFolderError | None:
             if number == known or os.strerror(known) in str(cause):
                 return explain(OSError(known, os.strerror(known)), path)
         cause = cause.__cause__ or cause.__context__
-    # torch says that its writer failed, and nothing of why
-    if "PytorchStreamWriter failed" in str(error) and not shutil.disk_usage(path).free:
-        return explain(OSError(errno.ENOSPC, ""), path)
+    if any(words in str(error) for words in _TORCH_COULD_NOT_WRITE):
+        return RunFolderError(
+            f"{path}: a file could not be written, most likely because no space is left on the disk"
+            f" ({shutil.disk_usage(path).free:,} bytes are free); finished work is safe: make room"
+            " and start again"
+        )
     return None
 
 
