@@ -9,7 +9,7 @@ INSTALLED_BENCH := .venv-bench/.installed
 # Tests are spread over this many processes, one thread each.
 WORKERS := 2
 
-.PHONY: help demo test test-servers check bench test-wheel clean
+.PHONY: help demo test test-servers check bench faults test-wheel clean
 
 help:
 	@echo "make demo [OUT=DIR] [SEED=N]  run Constitutional AI on the embedded microworld"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-servers             ask llama.cpp's server, which is compiled first (minutes)"
 	@echo "make check                    formatting, lint and types"
 	@echo "make bench [ONLY=NAMES]       every stage beside its peers (an hour), or some of them"
+	@echo "make faults [ONLY=NAMES]      kills, damage and full disks at full size (half an hour)"
 	@echo "make test-wheel               build the package and try it in an empty environment"
 	@echo "make clean                    remove the .venv*, caches and built packages; runs stay"
 	@echo
@@ -40,6 +41,11 @@ check: $(INSTALLED_DEV)
 bench: $(INSTALLED_BENCH)
 	.venv-bench/bin/python -m benchmarks.speed $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	    $(if $(THREADS),--threads $(THREADS)) $(OPTIONS) $(ONLY)
+
+# SHARE=0.05 does a twentieth of the tries, and writes no document
+faults: $(INSTALLED_DEV)
+	$(BIN)/python -m tests.faults $(if $(wildcard /dev/shm/.),--folder /dev/shm) \
+	    $(if $(SHARE),--share $(SHARE)) $(if $(SHARE),,--write) $(ONLY)
 
 test-wheel: $(INSTALLED_DEV)
 	scripts/test-wheel

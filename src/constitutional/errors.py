@@ -17,6 +17,7 @@ where (file and line), what was expected, what was found, and what to do.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -88,6 +89,25 @@ def _as_it_was(
     error = kind.__new__(kind, *args)
     error.__dict__.update(more)
     return error
+
+
+def as_json(error: ConstitutionalError) -> str:
+    """An error as text for a file: its kind and its sentence."""
+    return json.dumps({"kind": type(error).__name__, "message": str(error)})
+
+
+def from_json(text: str) -> ConstitutionalError:
+    """The error of :func:`as_json`, of its kind where that is known. Nothing in it is run."""
+    told = json.loads(text)
+    kind = {k.__name__: k for k in _kinds(ConstitutionalError)}.get(told["kind"])
+    message = told["message"]
+    if kind is not None and issubclass(kind, InputError):
+        return _as_it_was(kind, (message,), {"path": None, "line": None, "reason": message})
+    return _as_it_was(kind or ConstitutionalError, (message,), {})
+
+
+def _kinds(kind: type[ConstitutionalError]) -> list[type[ConstitutionalError]]:
+    return [kind, *(below for child in kind.__subclasses__() for below in _kinds(child))]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

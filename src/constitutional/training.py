@@ -11,10 +11,10 @@ a number. The learning rate is constant after the warm-up, as in the paper (Bai 
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,19 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from constitutional import processes
 from constitutional.engines.loading import chosen_device, without_bars
 from constitutional.errors import InputError, ModelError
+from constitutional.runs.checkpoints import (
+    drop_damaged,
+    mark_complete,
+    newest,
+    read_mark,
+    remove_old,
+)
 from constitutional.runs.progress import Advance, Progress
 from constitutional.runs.seeds import derive_seed
 from constitutional.training_settings import TrainingSettings
 
-_COMPLETE = "complete"
+#: Where a training keeps copies of its model on the way, in its work folder.
+SNAPSHOTS = "snapshots"
 
 #: The label of what is not learned: a token of a prompt, padding, an example that stands in.
 IGNORED = -100
@@ -176,11 +184,15 @@ class Steps(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
             )
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Mark a checkpoint once all of it is written, by every process."""
+        """Mark a checkpoint once all of it is written, by every process; then old ones may go.
+
+        The Trainer would remove the oldest by the times of files, and before this mark.
+        """
         processes.wait()
         if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            (folder / _COMPLETE).write_text(processes.sharding() or "")
+            work = Path(args.output_dir)
+            mark_complete(work / f"checkpoint-{state.global_step}", processes.sharding())
+            remove_old(_checkpoints(work))
 
 
 def train(
@@ -191,13 +203,14 @@ def train(
     settings: TrainingSettings,
     work: Path,
     seed: int,
-    task: Task,
+    progress: Progress,
+    title: str,
     device: str,
     kind: Callable[..., SeededTrainer] = SeededTrainer,
     steps: type[Steps] = Steps,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> SeededTrainer:
-    """Train ``network`` on ``data``, from the last complete checkpoint in ``work`` if there is one.
+    """Train ``network`` on ``data``, from the last whole checkpoint in ``work`` if there is one.
 
     Returns the Trainer at its end: ``.state`` holds the steps and losses, and :func:`trained` gives
     the network.
@@ -213,12 +226,12 @@ def train(
             args=arguments(settings, work, seed, on_gpu=on_gpu),
             train_dataset=data if alone else WithStandIn(data),
             data_collator=collate if alone else IgnoreStandIns(collate),
-            callbacks=[steps(task, shown), *callbacks],
+            callbacks=[steps(partial(progress.task, title), shown), *callbacks],
         )
         trainer.remove_callback(PrinterCallback)  # standard output is for results
         _check_sharding(trainer)
         with without_bars():
-            trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
+            trainer.train(resume_from_checkpoint=last_checkpoint(work, work / SNAPSHOTS, progress))
     return trainer
 
 
@@ -309,7 +322,6 @@ def arguments(
         warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
         save_steps=settings.checkpoint_steps,
-        save_total_limit=2,
         logging_steps=10,
         logging_nan_inf_filter=False,
         bf16=on_gpu,
@@ -323,30 +335,36 @@ def arguments(
     )
 
 
-def last_complete_checkpoint(work: Path) -> str | None:
-    """The newest checkpoint that was written to its end; half-written ones are removed.
+def last_checkpoint(
+    work: Path, snapshots: Path, progress: Progress, *, each: int = 1
+) -> str | None:
+    """The newest checkpoint that was written to its end and is as it was; others are removed.
 
-    Raises InputError where its weights are sharded otherwise than Accelerate was asked to.
+    ``each`` of its steps are one of those that ``snapshots`` are named by. The user is told of one
+    that was damaged. Raises InputError where its weights are sharded otherwise than Accelerate was
+    asked to.
     """
     if processes.is_main():
-        for folder in work.glob("checkpoint-*"):
-            if not (folder / _COMPLETE).exists():
-                shutil.rmtree(folder)
+        drop_damaged(_checkpoints(work), snapshots, progress.note, each=each)
     processes.wait()
-    complete = {
-        int(mark.parent.name.removeprefix("checkpoint-")): mark
-        for mark in work.glob(f"checkpoint-*/{_COMPLETE}")
-    }
-    if not complete:
+    found = newest(_checkpoints(work))
+    if found is None:
         return None
-    mark = complete[max(complete)]
-    written, wanted = mark.read_text() or None, processes.sharding()
-    if written != wanted:
+    _, folder = found
+    mark, wanted = read_mark(folder), processes.sharding()
+    assert mark is not None, "it was read a moment ago"
+    if mark.sharding != wanted:
         raise InputError(
-            f"{mark.parent} was written {_with(written)} and cannot be read {_with(wanted)}: go on "
-            "with the configuration that the training began with, or delete the checkpoint"
+            f"{folder} was written {_with(mark.sharding)} and cannot be read {_with(wanted)}: go "
+            "on with the configuration that the training began with, or delete the checkpoint"
         )
-    return str(mark.parent)
+    return str(folder)
+
+
+def _checkpoints(work: Path) -> dict[int, Path]:
+    """The Trainer's checkpoints by their steps, whole or not."""
+    found = work.glob("checkpoint-*")
+    return {int(path.name.removeprefix("checkpoint-")): path for path in found}
 
 
 def _with(sharding: str | None) -> str:

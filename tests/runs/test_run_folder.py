@@ -22,6 +22,7 @@ from constitutional.runs import (
     one_by_one,
     safe_records,
 )
+from constitutional.runs.copies import copy_of, heal, write_twice
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -50,7 +51,9 @@ def open_run(path: Path, recipe: dict[str, Any] = RECIPE, **options: Any) -> Run
     return RunFolder.open(path, recipe, command="cai run", **options)
 
 
-def reply(run: RunFolder, work: Any, items: str = "abcdefg", **inputs: str) -> Records[Reply]:
+def reply(
+    run: RunFolder, work: Any, items: str = "abcdefg", *, in_order: bool = False, **inputs: str
+) -> Records[Reply]:
     return run.stage_records(
         "reply",
         inputs={"engine": "e1", **inputs},
@@ -59,6 +62,7 @@ def reply(run: RunFolder, work: Any, items: str = "abcdefg", **inputs: str) -> R
         block_size=3,
         make=one_by_one(work),
         progress=QuietProgress(),
+        in_order=in_order,
     )
 
 
@@ -109,6 +113,92 @@ def test_the_user_is_told_of_repairs(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
 
 
+def broken(path: Path, *places: int) -> None:
+    """Flips a bit at each place of a file."""
+    data = bytearray(path.read_bytes())
+    for place in places:
+        data[place] ^= 1
+    path.write_bytes(data)
+
+
+def test_only_a_damaged_block_is_made_again(tmp_path: Path) -> None:
+    told: list[str] = []
+    with open_run(tmp_path) as run:
+        reply(run, Worker(), "abcdefghijk")
+    folder = tmp_path / "stages" / "reply"
+    whole = {path.name: path.read_bytes() for path in folder.glob("*.jsonl")}
+    broken(folder / "records.jsonl", 1, len(whole["records.jsonl"]) // 2)  # blocks 0 and 1 or 2
+    cut_off = Worker(fail_at=1)
+    with open_run(tmp_path, tell=told.append) as run, pytest.raises(RuntimeError):
+        reply(run, cut_off, "abcdefghijk")
+    again = Worker()
+    with open_run(tmp_path, tell=told.append) as run:
+        assert [record.text for record in reply(run, again, "abcdefghijk")] == list("ABCDEFGHIJK")
+    assert [cut_off.calls, again.calls] == [[["a", "b", "c"]], [["d", "e", "f"]]]
+    assert told == [
+        "Stage reply: block 0 of records.jsonl is damaged; records cut off and made again: 6,"
+        " kept: 5."
+    ]
+    assert {path.name: path.read_bytes() for path in folder.glob("*.jsonl")} == whole
+
+
+def test_blocks_that_depend_on_those_before_are_all_made_again(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        reply(run, Worker())
+        broken(run.path / "stages/reply/records.jsonl", 1)
+        again = Worker()
+        reply(run, again, in_order=True)
+    assert again.calls == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+
+
+@pytest.mark.parametrize("left", [0, 1, 100])
+def test_the_sidecar_of_a_finished_stage_is_written_anew(left: int, tmp_path: Path) -> None:
+    told: list[str] = []
+    with open_run(tmp_path) as run:
+        reply(run, Worker())
+    sidecar = tmp_path / "stages" / "reply" / "blocks.jsonl"
+    whole = sidecar.read_bytes()
+    sidecar.write_bytes(whole[:left])
+    with open_run(tmp_path, tell=told.append) as run:
+        reply(run, Worker(fail_at=0))
+    assert sidecar.read_bytes() == whole
+    assert len(told) == 1 and "made again: 0, kept: 7" in told[0]
+
+
+@pytest.mark.parametrize("name", ["run.json", "recipe.yaml", "stages/reply/stage.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
+def test_what_a_run_cannot_do_without_is_kept_twice(name: str, damage: str, tmp_path: Path) -> None:
+    told: list[str] = []
+    with open_run(tmp_path) as run:
+        reply(run, Worker())
+    path = tmp_path / name
+    whole = path.read_bytes()
+    if damage == "flip":
+        broken(path, len(whole) // 2)
+    elif damage == "cut":
+        path.write_bytes(whole[:-9])
+    else:
+        path.unlink()
+    with open_run(tmp_path, tell=told.append) as run:
+        reply(run, Worker(fail_at=0))
+    how = "missing" if damage == "gone" else "damaged"
+    assert told == [f"{path} was {how} and is restored from its copy."]
+    assert path.read_bytes().startswith(whole[:-20])  # run.json has grown by a session
+
+
+def test_a_kill_between_a_file_and_its_copy_is_no_damage(tmp_path: Path) -> None:
+    told: list[str] = []
+    path = tmp_path / "state"
+    for text in (b"one", b"two"):
+        write_twice(path, text)
+    path.write_bytes(b"one")  # the copy is written first
+    heal(path, told.append)
+    assert path.read_bytes() == b"one" and told == []
+    copy_of(path).write_bytes(b"damaged")
+    heal(path, told.append)
+    assert path.read_bytes() == b"one" and told == []
+
+
 def test_other_records_than_items_are_an_engine_error(tmp_path: Path) -> None:
     with open_run(tmp_path) as run, pytest.raises(EngineError, match="3 items gave 0 records"):
         reply(run, lambda items: [])
@@ -123,7 +213,8 @@ def test_changed_inputs_are_refused_by_name(tmp_path: Path) -> None:
             reply(run, Worker(), items="abcdefgh")
         with pytest.raises(RunFolderError, match="kind of stage: records → artifact"):
             run.stage_artifact("reply", inputs={}, make=lambda work: None)
-        (run.path / "stages" / "reply" / "stage.json").unlink()
+        for state in (run.path / "stages" / "reply").glob("*stage.json*"):
+            state.unlink()
         with pytest.raises(RunFolderError, match=r"holds blocks\.jsonl but no stage\.json"):
             reply(run, Worker())
 
@@ -177,6 +268,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
 
 def test_another_format_or_damage_is_refused(tmp_path: Path) -> None:
     open_run(tmp_path).close()
+    (tmp_path / ".run.json.copy").unlink()
     described = tmp_path / "run.json"
     described.write_text(described.read_text().replace('"format": 1', '"format": 2'))
     with pytest.raises(RunFolderError, match="is of format 2, this version reads format 1"):
@@ -220,6 +312,21 @@ def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     link.unlink()
     link.symlink_to(run / "stages" / "other")
     open_run(run).close()
+
+
+def test_links_that_come_later_and_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    outside, run_path = tmp_path / "outside", tmp_path / "run"
+    outside.mkdir()
+    with open_run(run_path) as run:
+        (run_path / "stages" / "reply").symlink_to(outside)
+        with pytest.raises(RunFolderError, match="symbolic link out of the run folder"):
+            reply(run, Worker())
+    assert list(outside.iterdir()) == []
+    (run_path / "stages" / "reply").unlink()
+    for one, other in (("a", "b"), ("b", "a")):
+        (run_path / one).symlink_to(run_path / other)
+    with pytest.raises(RunFolderError, match="symbolic link out of the run folder"):
+        open_run(run_path)
 
 
 def test_a_path_through_a_file_is_one_sentence(tmp_path: Path) -> None:

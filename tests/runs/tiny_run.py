@@ -101,7 +101,7 @@ def tree(folder: Path, stage: str) -> dict[str, bytes]:
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and path.name != "stage.json"
+        if path.is_file() and "stage.json" not in path.name
     }
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from constitutional.recipe import check_extras, load_recipe
+from constitutional.recipe import Recipe, check_extras, load_recipe
 
 
 def run_recipe(
@@ -26,17 +26,24 @@ def run_recipe(
     out = out or Path("runs") / f"{recipe.name}-{recipe.seed}"
     print(f"{recipe.name}: reading models and prompts, results go to {out}", file=sys.stderr)
 
+    from constitutional.runs import interruptible
+
+    with interruptible(out, command):
+        _run(recipe, path.parent, out, command, skip_bad=skip_bad)
+
+
+def _run(recipe: Recipe, base: Path, out: Path, command: str, *, skip_bad: bool) -> None:
     # torch takes seconds to import: a recipe that is wrong is refused before
     from transformers.utils import logging
 
     from constitutional.inputs import load_inputs
     from constitutional.pipeline import constitutional_ai
     from constitutional.report.summary import write_report
-    from constitutional.runs import Progress, RunFolder, interruptible
+    from constitutional.runs import Progress, RunFolder
 
     logging.disable_progress_bar()  # ours tell what the stage does
-    with interruptible(out, command), TemporaryDirectory() as aside:
-        inputs = load_inputs(recipe, path.parent, skipped=Path(aside) if skip_bad else None)
+    with TemporaryDirectory() as aside:
+        inputs = load_inputs(recipe, base, skipped=Path(aside) if skip_bad else None)
         for note in inputs.notes:
             print(f"Note: {note}.", file=sys.stderr)
         with RunFolder.open(

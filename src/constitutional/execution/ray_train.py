@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from constitutional import processes
-from constitutional.errors import ConstitutionalError, TrainingError
+from constitutional.errors import ConstitutionalError, TrainingError, as_json, from_json
 from constitutional.execution.driver import Driver
 from constitutional.recipe import RayCluster
 from constitutional.runs import QuietProgress
 
 #: How often a worker that was lost is replaced.
 _REPLACED = 3
-_ERROR = "error.pickle"
+_ERROR = "error.json"
 #: What Ray Train tells a process of its group.
 _GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR")
 
@@ -65,8 +64,7 @@ def train(training: Callable[..., Any], settings: RayCluster, work: Path, number
             f"({said[-1].strip()}): its checkpoints are kept; give the same command to go on"
         ) from error
     if failed.exists():
-        problem: ConstitutionalError = pickle.loads(failed.read_bytes())
-        raise problem
+        raise from_json(failed.read_text())
 
 
 def _in_worker(config: dict[str, Any]) -> None:
@@ -81,7 +79,7 @@ def _in_worker(config: dict[str, Any]) -> None:
         config["training"](progress=QuietProgress())
     except ConstitutionalError as error:
         whole = config["failed"].with_suffix(f".{processes.number()}")
-        whole.write_bytes(pickle.dumps(error))
+        whole.write_text(as_json(error))
         whole.rename(config["failed"])
         if together:
             raise

@@ -83,7 +83,8 @@ def midtrain(
             ),
             work=out / f"phase-{number}",
             seed=seed,
-            task=partial(progress.task, f"Mid-training, part {number} of {len(phases)}"),
+            progress=progress,
+            title=f"Mid-training, part {number} of {len(phases)}",
             device="cpu",
             kind=partial(LetterTrainer, letters),
         )

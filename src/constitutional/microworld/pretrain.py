@@ -25,7 +25,7 @@ from transformers import (
 from constitutional.engines.loading import without_bars
 from constitutional.microworld.corpus import Corpus
 from constitutional.runs.progress import Progress
-from constitutional.training import Steps, last_complete_checkpoint
+from constitutional.training import SNAPSHOTS, Steps, last_checkpoint
 
 CONTEXT = 1024
 _BATCH_OF_DOCUMENTS = 2_000
@@ -144,7 +144,6 @@ def pretrain(
         max_grad_norm=1.0,
         logging_steps=50,
         save_steps=config.checkpoint_steps,
-        save_total_limit=1,
         seed=seed,
         report_to=[],
         disable_tqdm=True,
@@ -157,5 +156,5 @@ def pretrain(
         )
         trainer.remove_callback(PrinterCallback)  # standard output is for results
         with without_bars():
-            trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
+            trainer.train(resume_from_checkpoint=last_checkpoint(work, work / SNAPSHOTS, progress))
     return [entry for entry in trainer.state.log_history if "loss" in entry]

@@ -156,7 +156,8 @@ def train_harm_score(
             settings=config,
             work=work,
             seed=seed,
-            task=partial(progress.task, title),
+            progress=progress,
+            title=title,
             device=device,
             kind=partial(RatingTrainer, begun.head),
         )

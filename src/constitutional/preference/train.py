@@ -319,7 +319,8 @@ def _train(
             settings=config,
             work=run.work,
             seed=run.seed,
-            task=partial(run.progress.task, run.title),
+            progress=run.progress,
+            title=run.title,
             device=run.device,
             kind=partial(PairTrainer, head),
         )

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from constitutional.errors import RunFolderError
+from constitutional.runs.checkpoints import COMPLETE
 from constitutional.runs.files import explain
 
 REPORT = "training.json"
-#: The mark of a checkpoint that is whole (``constitutional.training``).
-COMPLETE = "complete"
 #: Where PPO writes a line after every step, in the work folder of its stage.
 _LIVE = Path("work", "ppo", "history.jsonl")
 _SNAPSHOTS = (Path("result", "snapshots"), Path("work", "ppo", "snapshots"))

@@ -62,6 +62,7 @@ def fill_places(
         make=one_by_one(writer.places),
         progress=progress,
         title="Prompts",
+        in_order=True,
     )
 
 

@@ -1,7 +1,8 @@
 """PPO's checkpoints: everything that decides what comes next, in safetensors and JSON.
 
-A checkpoint is written under another name and renamed when it is whole, so one that can be seen is
-complete. Draws depend on the seed and the step alone, so the step is the whole random state.
+A checkpoint is written under another name, marked, and renamed when it is whole, so that a kill
+leaves none by halves, and damage shows (:mod:`constitutional.runs.checkpoints`). Draws depend on
+the seed and the step alone, so the step is the whole random state.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-KEPT = 2
+from constitutional import processes
+from constitutional.runs.checkpoints import drop_damaged, mark_complete, newest, remove_old
+from constitutional.runs.files import fsync_folder
+from constitutional.runs.progress import Progress
 
 
 def save(work: Path, step: int, parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
@@ -27,25 +31,34 @@ def save(work: Path, step: int, parts: Mapping[str, Any], state: Mapping[str, An
     for name, part in parts.items():
         save_file(_tensors(part), partial / f"{name}.safetensors")
     (partial / "state.json").write_text(json.dumps({**state, "step": step}))
+    mark_complete(partial)
     partial.rename(work / f"step-{step}")
-    for old in _steps(work)[:-KEPT]:
-        shutil.rmtree(work / f"step-{old}")
+    fsync_folder(work)
+    remove_old(_checkpoints(work))
 
 
-def restore(work: Path, parts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Load the newest checkpoint into ``parts``; returns its state, None when there is none."""
-    steps = _steps(work)
-    if not steps:
+def restore(
+    work: Path, parts: Mapping[str, Any], snapshots: Path, progress: Progress
+) -> dict[str, Any] | None:
+    """Load the newest whole checkpoint into ``parts``; returns its state, None when there is none.
+
+    Damaged ones are removed, and the user is told.
+    """
+    if processes.is_main():
+        drop_damaged(_checkpoints(work), snapshots, progress.note)
+    processes.wait()
+    found = newest(_checkpoints(work))
+    if found is None:
         return None
-    folder = work / f"step-{steps[-1]}"
+    _, folder = found
     for name, part in parts.items():
         _load(part, load_file(folder / f"{name}.safetensors"))
     state: dict[str, Any] = json.loads((folder / "state.json").read_text())
     return state
 
 
-def _steps(work: Path) -> list[int]:
-    return sorted(int(path.name.removeprefix("step-")) for path in work.glob("step-*"))
+def _checkpoints(work: Path) -> dict[int, Path]:
+    return {int(path.name.removeprefix("step-")): path for path in work.glob("step-*")}
 
 
 def _tensors(part: Any) -> dict[str, Tensor]:

@@ -45,8 +45,9 @@ from constitutional.rl.trl import (
 from constitutional.runs.progress import Progress
 from constitutional.runs.records import Comparison
 from constitutional.training import (
+    SNAPSHOTS,
     Steps,
-    last_complete_checkpoint,
+    last_checkpoint,
     recompute_activations,
     tell_left_out,
 )
@@ -296,5 +297,5 @@ def _train(
             callbacks=[Steps(partial(progress.task, "DPO"), shown)],
         )
         trainer.remove_callback(PrinterCallback)  # standard output is for results
-        trainer.train(resume_from_checkpoint=last_complete_checkpoint(here))
+        trainer.train(resume_from_checkpoint=last_checkpoint(here, here / SNAPSHOTS, progress))
     return trainer

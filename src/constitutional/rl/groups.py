@@ -37,8 +37,9 @@ from constitutional.rl.trl import (
     save_result,
     trl,
 )
+from constitutional.runs.checkpoints import mark_snapshot
 from constitutional.runs.progress import Progress
-from constitutional.training import Steps, last_complete_checkpoint
+from constitutional.training import SNAPSHOTS, Steps, last_checkpoint
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def train_groups(
             _Snapshots(config, tokenizer, work),
         ):
             trainer.add_callback(callback)
-        trainer.train(resume_from_checkpoint=last_complete_checkpoint(here))
+        going_on = last_checkpoint(here, work / SNAPSHOTS, progress, each=updates_of(config))
+        trainer.train(resume_from_checkpoint=going_on)
     history = _history(trainer.state.log_history, trainer.updates)
     report = GroupReport(_name(config), len(history), rules.ended or "all steps done", history)
     save_result(work, policy, tokenizer, asdict(report))
@@ -272,12 +274,13 @@ class _Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is not 
 
     def __init__(self, config: RLOOConfig | GRPOConfig, tokenizer: Any, work: Path):
         self._every, self._updates = config.snapshot_steps, updates_of(config)
-        self._tokenizer, self._folder = tokenizer, work / "snapshots"
+        self._tokenizer, self._folder = tokenizer, work / SNAPSHOTS
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
         step, rest = divmod(state.global_step, self._updates)
         if self._every and not rest and step % self._every == 0:
             save_policy(model, self._tokenizer, self._folder / f"step-{step}")
+            mark_snapshot(self._folder, step)
 
 
 def _history(log: Sequence[Mapping[str, Any]], updates: int) -> tuple[GroupStep, ...]:

@@ -54,6 +54,7 @@ from constitutional.rl.rollout import (
 )
 from constitutional.rl.settings import PPOConfig
 from constitutional.rl.stopping import stop_reason
+from constitutional.runs.checkpoints import mark_snapshot
 from constitutional.runs.progress import Progress
 
 #: Scores of answers, one for each (conversation, answer).
@@ -140,9 +141,9 @@ class PPO:
     def train(self, progress: Progress, title: str = "PPO") -> PPOReport:
         """Train to the end or to a stop rule; goes on from the last checkpoint."""
         self._work.mkdir(parents=True, exist_ok=True)
-        state = checkpoint.restore(self._work, self._learner.parts)
+        state = checkpoint.restore(self._work, self._learner.parts, self._snapshots, progress)
         start = 0 if state is None else int(state["step"])
-        self._history = self._read_history(start)
+        self._history = [] if state is None else [StepMetrics(**e) for e in state["history"]]
         ended = stop_reason(self._history, self._config)
         with progress.task(title, total=self._config.steps, done=start) as advance:
             for step in range(start, self._config.steps):
@@ -249,18 +250,18 @@ class PPO:
             return
         config = self._config
         if config.snapshot_steps and (step % config.snapshot_steps == 0 or last):
-            self.save_policy(self._work / "snapshots" / f"step-{step}")
+            self.save_policy(self._snapshots / f"step-{step}")
+            mark_snapshot(self._snapshots, step)
         if step % config.checkpoint_steps == 0 or step == config.steps or last:
-            checkpoint.save(self._work, step, self._learner.parts, {})
+            state = {"history": [asdict(entry) for entry in self._history]}
+            checkpoint.save(self._work, step, self._learner.parts, state)
 
-    def _read_history(self, steps: int) -> list[StepMetrics]:
-        path = self._work / HISTORY
-        if not steps:
-            return []
-        lines = path.read_text().splitlines()[:steps]
-        return [StepMetrics(**json.loads(line)) for line in lines]
+    @property
+    def _snapshots(self) -> Path:
+        return self._work / "snapshots"
 
     def _write_history(self) -> None:
+        """For whoever follows the training; what it goes on from is in its checkpoints."""
         text = "".join(json.dumps(asdict(entry)) + "\n" for entry in self._history)
         partial = self._work / f"{HISTORY}.partial"
         partial.write_text(text)

@@ -17,7 +17,7 @@ import torch
 
 from constitutional.engines.loading import chosen_device, without_bars
 from constitutional.errors import InputError, MissingExtraError
-from constitutional.training import small_seed
+from constitutional.training import SNAPSHOTS, small_seed
 
 try:
     import datasets as datasets
@@ -51,7 +51,6 @@ def common_arguments(work: Path, seed: int, device: str) -> dict[str, Any]:
     return {
         "output_dir": str(work),
         "lr_scheduler_type": "constant_with_warmup",
-        "save_total_limit": 2,
         "logging_nan_inf_filter": False,
         "seed": small_seed(seed),
         "report_to": [],
@@ -76,8 +75,8 @@ def save_result(work: Path, policy: Any, tokenizer: Any, report: Mapping[str, An
     """The policy as a plain Hugging Face folder, its snapshots, and at last the report."""
     result = work / "result"
     save_policy(policy, tokenizer, result)
-    if (work / "snapshots").exists():
-        shutil.copytree(work / "snapshots", result / "snapshots", dirs_exist_ok=True)
+    if (work / SNAPSHOTS).exists():
+        shutil.copytree(work / SNAPSHOTS, result / SNAPSHOTS, dirs_exist_ok=True)
     (result / REPORT).write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -15,11 +15,18 @@ def refuse_links_out(folder: Path, root: Path) -> None:
     """Raise when a symbolic link anywhere in ``folder`` leads out of ``root``."""
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *files)):
-            if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+            if path.is_symlink() and not _within(path, root):
                 raise RunFolderError(
                     f"{path} is a symbolic link out of the run folder: put what it leads to in its"
                     " place, or remove the link"
                 )
+
+
+def _within(link: Path, root: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # links in a circle
+        return False
 
 
 def mark_files(folder: Path) -> dict[str, FileMark]:
@@ -45,7 +52,7 @@ def damage(folder: Path, marks: Mapping[str, FileMark]) -> str | None:
     # sizes of all first: a missing or cut file is found before gigabytes are hashed
     for name, mark in marks.items():
         path = folder / name
-        if not path.is_file():
+        if not path.is_file() or path.is_symlink():
             return f"{name} is missing"
         if (size := path.stat().st_size) != mark.size:
             return f"{name} has {size} bytes instead of {mark.size}"

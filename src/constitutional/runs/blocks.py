@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -27,6 +27,8 @@ class Blocks(Generic[T, R]):
     size: int
     first: int
     record_type: type[R]
+    #: Numbers of blocks that are there already, behind one that was damaged.
+    spared: Collection[int] = ()
 
     @property
     def count(self) -> int:
@@ -34,9 +36,9 @@ class Blocks(Generic[T, R]):
         return -(-len(self.items) // self.size)
 
     @property
-    def missing(self) -> range:
-        """The numbers of the blocks to make."""
-        return range(self.first, self.count)
+    def missing(self) -> Sequence[int]:
+        """The numbers of the blocks to make, which rise."""
+        return [n for n in range(self.first, self.count) if n not in self.spared]
 
     def __getitem__(self, number: int) -> Sequence[T]:
         """The items of a block."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 from constitutional.errors import RunFolderError
@@ -25,10 +26,35 @@ _SENTENCES = {
 }
 
 
+#: What torch.save says where a write failed; of why it says nothing.
+_TORCH_COULD_NOT_WRITE = ("PytorchStreamWriter failed", "inline_container", "iostream error")
+
+
 def explain(error: OSError, path: Path) -> RunFolderError:
     """The one sentence that the user gets for an error of the file system at ``path``."""
     known = None if error.errno is None else _SENTENCES.get(error.errno)
     return RunFolderError(f"{path}: {known or f'cannot be used ({error.strerror or error})'}")
+
+
+def of_the_disk(error: BaseException, path: Path) -> RunFolderError | None:
+    """The sentence for an error that a full or read-only disk has caused somewhere below ``path``.
+
+    Libraries wrap it in errors of their own, with its text at most. None for any other error.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        number = getattr(cause, "errno", None)
+        for known in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            if number == known or os.strerror(known) in str(cause):
+                return explain(OSError(known, os.strerror(known)), path)
+        cause = cause.__cause__ or cause.__context__
+    if any(words in str(error) for words in _TORCH_COULD_NOT_WRITE):
+        return RunFolderError(
+            f"{path}: a file could not be written, most likely because no space is left on the disk"
+            f" ({shutil.disk_usage(path).free:,} bytes are free); finished work is safe: make room"
+            " and start again"
+        )
+    return None
 
 
 def make_folder(path: Path) -> None:

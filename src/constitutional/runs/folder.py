@@ -15,21 +15,23 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from constitutional.errors import EngineError, RunFolderError
+from constitutional.errors import ConstitutionalError, EngineError, RunFolderError
 from constitutional.runs.artifact import damage, mark_files, refuse_links_out
 from constitutional.runs.blocks import Blocks, Maker, T
-from constitutional.runs.files import atomic_write, explain, fsync_folder, make_folder
-from constitutional.runs.journal import RECORDS, Journal, Recovered
+from constitutional.runs.copies import heal, write_twice
+from constitutional.runs.files import explain, fsync_folder, make_folder, of_the_disk
+from constitutional.runs.journal import RECORDS, Finished, Journal, Recovered
 from constitutional.runs.lines import R, fingerprint_of
 from constitutional.runs.lock import FolderLock
 from constitutional.runs.manifest import RECIPE, RUN, Manifest, open_manifest, refuse_strangers
 from constitutional.runs.progress import Progress
+from constitutional.runs.spare import drop
 from constitutional.runs.stage import STAGE, Stage, read_state
 from constitutional.runs.stored import Records
 from constitutional.runs.usage import USAGE, UsageBook
@@ -56,7 +58,7 @@ class RunFolder:
         #: What each stage's journal found when it was opened in this session.
         self.recovered: dict[str, Recovered] = {}
         #: What servers were asked, by stage.
-        self.usage = UsageBook(path / USAGE)
+        self.usage = UsageBook(path / USAGE, tell)
         self._lock = lock
         self._tell = tell
 
@@ -86,9 +88,11 @@ class RunFolder:
         try:
             refuse_links_out(path, path)
             manifest = open_manifest(
-                path, recipe, command=command, inputs=inputs or {}, free_keys=free_keys
+                path, recipe, command=command, inputs=inputs or {}, free_keys=free_keys, tell=tell
             )
             make_folder(path / STAGES)
+            for name in (METRICS, CONSTITUTION, NOTES):
+                heal(path / name, tell)
             return cls(path, manifest, lock, tell)
         except OSError as error:
             lock.release()
@@ -111,6 +115,10 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+        if error is not None and not isinstance(error, ConstitutionalError):
+            found = of_the_disk(error, self.path)
+            if found is not None:
+                raise found from error
 
     def stage_records(
         self,
@@ -123,6 +131,7 @@ class RunFolder:
         make: Maker[T, R],
         progress: Progress,
         title: str | None = None,
+        in_order: bool = False,
     ) -> Records[R]:
         """One record for each item, made by ``make`` in fixed blocks; finished blocks are kept.
 
@@ -130,15 +139,17 @@ class RunFolder:
         often it is :func:`~.blocks.one_by_one`. ``inputs`` are the fingerprints of all that the
         records depend on besides the items and the block size, which are added here (give ``items``
         to replace the hash of models, dataclasses or plain data). A stage whose inputs changed is
-        refused, never redone or mixed.
+        refused, never redone or mixed. Of a journal that was damaged only the damaged blocks are
+        made again; with ``in_order``, where a block depends on those before, all from there on.
         """
         if block_size < 1:
             raise ValueError(f"block_size must be at least 1, not {block_size}")
-        stage = Stage(self._stage_folder(name), "records")
         items_hash = inputs.get("items") or fingerprint_of(items)
         made_from = {**inputs, "items": items_hash, "block_size": str(block_size)}
-        stage.begin(made_from)
-        with Journal(stage.folder, record_type) as journal:
+        stage = self._begin(name, "records", made_from)
+        once = stage.state.sha256
+        finished = None if once is None else Finished(once, block_size)
+        with Journal(stage.folder, record_type, finished, keep_later=not in_order) as journal:
             self._report(name, journal)
             _check_fits(journal, len(items), block_size)
             total, there = len(items), len(journal)
@@ -153,9 +164,10 @@ class RunFolder:
                         block_size,
                         journal.blocks_done,
                         record_type,
+                        frozenset(journal.spare),
                     )
                     with stage.clock(), self.usage.during(name), closing(make(blocks)) as made:
-                        for number, records in zip(blocks.missing, made, strict=True):
+                        for number, records in _all_missing(journal, blocks, made):
                             journal.append(_one_each(name, blocks[number], records))
                             advance(len(records))
             self._finish_records(stage, journal)
@@ -171,8 +183,7 @@ class RunFolder:
         then marked file by file and moved to ``stages/NAME/result``; the work folder is deleted.
         A result whose marked files are missing or damaged is made again, and the user is told.
         """
-        stage = Stage(self._stage_folder(name), "artifact")
-        stage.begin(inputs)
+        stage = self._begin(name, "artifact", inputs)
         result, work = stage.folder / "result", stage.folder / "work"
         if not self._is_made(stage, result, work):
             with stage.clock():
@@ -213,13 +224,24 @@ class RunFolder:
         """Write ``text`` as the file ``name`` of the run, atomically."""
         if not _PLAIN_NAME.fullmatch(name) or name in {RUN, RECIPE, USAGE, "lock", STAGES}:
             raise ValueError(f"{name!r} is not a name for a file of a run")
-        atomic_write(self.path / name, text.encode())
+        write_twice(self.path / name, text.encode())
         return self.path / name
 
     def _stage_folder(self, name: str) -> Path:
         if not _PLAIN_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a name for a stage: use letters, digits, . _ -")
         return self.path / STAGES / name
+
+    def _begin(
+        self, name: str, kind: Literal["records", "artifact"], inputs: Mapping[str, str]
+    ) -> Stage:
+        """The stage with its state, after a look at what lies in its folder."""
+        folder = self._stage_folder(name)
+        refuse_links_out(self.path / STAGES, self.path)  # one may have come since the opening
+        heal(folder / STAGE, self._tell)
+        stage = Stage(folder, kind)
+        stage.begin(inputs)
+        return stage
 
     def _report(self, name: str, journal: Journal[Any]) -> None:
         found = self.recovered[name] = journal.recovered
@@ -238,6 +260,7 @@ class RunFolder:
             )
         if not stage.state.done or stage.state.sha256 != digest:
             stage.update(done=True, records=len(journal), sha256=digest)
+        drop(stage.folder)
 
     def _is_made(self, stage: Stage, result: Path, work: Path) -> bool:
         marks = stage.state.files
@@ -269,6 +292,16 @@ def _check_fits(journal: Journal[Any], items: int, block_size: int) -> None:
             f" blocks, which is not of {items} items in blocks of {block_size}: restore it, or"
             " delete the stage's folder to make the stage again"
         )
+
+
+def _all_missing(
+    journal: Journal[R], blocks: Blocks[Any, R], made: Iterable[Sequence[R]]
+) -> Iterator[tuple[int, Sequence[R]]]:
+    """Each block that the journal lacks, in order, with its records: spare ones, or made."""
+    fresh = zip(blocks.missing, made, strict=True)
+    for number in range(blocks.first, blocks.count):
+        yield (number, journal.spared(number)) if number in blocks.spared else next(fresh)
+    next(fresh, None)  # whoever makes them comes to its end
 
 
 def _one_each(name: str, items: Sequence[Any], records: Sequence[R]) -> Sequence[R]:

@@ -4,8 +4,9 @@
 finished block: its number, how many records, where it ends in bytes, and the sha256 of its bytes. A
 block counts only when its line is there and its bytes have that hash. The records of a block reach
 the disk before its line is written, so a kill at any moment leaves whole blocks and at most a tail,
-which the next opening cuts off. Both files depend on the records alone: resumed or not, the same
-records in the same blocks give the same bytes.
+which the next opening cuts off. Where the disk has damaged a block, the journal is cut before it,
+and whole blocks behind it are kept aside (:mod:`~.spare`). Both files depend on the records alone:
+resumed or not, the same records in the same blocks give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Generic, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
-
-from constitutional.runs.files import explain, fsync_folder, open_for_writing, write_at
-from constitutional.runs.lines import R, encode_checked
+from constitutional.runs.files import explain, fsync_folder, open_for_writing, sha256_of, write_at
+from constitutional.runs.lines import R, decode, encode_checked
+from constitutional.runs.spare import Block, Spare, keep_later, lines_of, parse
 from constitutional.runs.stored import Records
 
 RECORDS = "records.jsonl"
@@ -28,26 +28,14 @@ BLOCKS = "blocks.jsonl"
 
 
 class Recovered(NamedTuple):
-    """What an opening found: records kept and cut off, and why (None: nothing was wrong)."""
+    """What an opening found: records kept and cut off, and why (None: nothing was wrong).
+
+    ``kept`` are also those that are kept aside, behind a damaged block.
+    """
 
     kept: int
     cut: int
     reason: str | None
-
-
-class Block(BaseModel):
-    """One finished block: a line of ``blocks.jsonl``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    block: NonNegativeInt
-    records: PositiveInt
-    end: PositiveInt
-    sha256: str
-
-    def line(self) -> bytes:
-        """The line of this block, its newline included."""
-        return self.model_dump_json().encode() + b"\n"
 
 
 class Position(NamedTuple):
@@ -72,6 +60,13 @@ class Position(NamedTuple):
 BEGINNING = Position(0, 0, 0, 0)
 
 
+class Finished(NamedTuple):
+    """What is known of a journal that was once complete: its hash, and the size of its blocks."""
+
+    sha256: str
+    block_size: int
+
+
 class _Scan(NamedTuple):
     done: Position
     reason: str | None
@@ -85,7 +80,14 @@ class Journal(Generic[R]):
     :func:`read_records`, which changes nothing.
     """
 
-    def __init__(self, folder: Path, record_type: type[R]):
+    def __init__(
+        self,
+        folder: Path,
+        record_type: type[R],
+        finished: Finished | None = None,
+        *,
+        keep_later: bool = True,
+    ):
         self.folder = folder
         self.record_type = record_type
         try:
@@ -93,13 +95,23 @@ class Journal(Generic[R]):
             self._blocks_file = open_for_writing(folder / BLOCKS)
             fsync_folder(folder)
             scan = _scan(folder)
+            if scan.reason and finished and sha256_of(folder / RECORDS) == finished.sha256:
+                with (folder / RECORDS).open("rb") as stream:
+                    write_at(self._blocks_file, 0, lines_of(stream, finished.block_size))
+                reason = f"{scan.reason}, while all records are whole: it is written anew"
+                scan = _Scan(_scan(folder).done, reason, 0)
             self._done = scan.done
             if scan.reason is not None:
+                if keep_later:
+                    self._keep_later_blocks()
                 self._cut()
+            #: Blocks to come that need not be made: they stood behind a damaged one.
+            self.spare = Spare(folder, scan.done.blocks)
         except OSError as error:
             raise explain(error, folder) from error
+        spared = self.spare.records
         #: What the opening found.
-        self.recovered = Recovered(len(self), scan.cut, scan.reason)
+        self.recovered = Recovered(len(self) + spared, max(0, scan.cut - spared), scan.reason)
 
     @property
     def blocks_done(self) -> int:
@@ -136,6 +148,11 @@ class Journal(Generic[R]):
     def __iter__(self) -> Iterator[R]:
         return iter(self.read())
 
+    def spared(self, number: int) -> list[R]:
+        """The records of a spare block."""
+        lines = self.spare.data(number).splitlines(keepends=True)
+        return [decode(line, self.record_type) for line in lines]
+
     def sha256(self) -> str:
         """Hex sha256 of all records so far, as bytes on the disk."""
         return self.read().sha256()
@@ -155,6 +172,12 @@ class Journal(Generic[R]):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _keep_later_blocks(self) -> None:
+        *lines, _ = (self.folder / BLOCKS).read_bytes().split(b"\n")
+        done = self._done
+        with (self.folder / RECORDS).open("rb") as stream:
+            keep_later(self.folder, stream, lines[done.blocks :], done.blocks, done.records_end)
 
     def _cut(self) -> None:
         # The sidecar first: between the two, the records have a tail without a line, which is a
@@ -202,20 +225,11 @@ def count_records(folder: Path) -> int:
         *lines, _ = (folder / BLOCKS).read_bytes().split(b"\n")
     except OSError:
         return 0
-    return sum(block.records for block in map(_parse, lines) if block is not None)
+    return sum(block.records for block in map(parse, lines) if block is not None)
 
 
 def _records(folder: Path, record_type: type[R], done: Position) -> Records[R]:
     return Records(folder / RECORDS, record_type, count=done.records, size=done.records_end)
-
-
-def _parse(line: bytes) -> Block | None:
-    try:
-        block = Block.model_validate_json(line)
-    except ValidationError:
-        return None
-    # other spellings of the same values are damage too: the bytes would not be ours
-    return block if block.line() == line + b"\n" else None
 
 
 def _scan(folder: Path) -> _Scan:
@@ -235,22 +249,20 @@ def _scan(folder: Path) -> _Scan:
             reason = "the last block was not finished"
         stream.seek(done.records_end)
         found = _count_lines(stream)
-    promised = sum(block.records for block in map(_parse, lines[done.blocks :]) if block)
+    promised = sum(block.records for block in map(parse, lines[done.blocks :]) if block)
     return _Scan(done, reason, max(found, promised) if reason else 0)
 
 
 def _verify(
     line: bytes, done: Position, stream: BinaryIO, size: int
 ) -> tuple[Block | None, str | None]:
-    block = _parse(line)
+    block = parse(line)
     if block is None or block.block != done.blocks or block.end <= done.records_end:
         return None, f"line {done.blocks + 1} of {BLOCKS} is damaged"
     if block.end > size:
         return None, f"{RECORDS} ends inside block {done.blocks}"
     stream.seek(done.records_end)
-    data = stream.read(block.end - done.records_end)
-    whole = data.count(b"\n") == block.records and data.endswith(b"\n")
-    if not whole or hashlib.sha256(data).hexdigest() != block.sha256:
+    if not block.holds(stream.read(block.end - done.records_end)):
         return None, f"block {done.blocks} of {RECORDS} is damaged"
     return block, None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +15,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from constitutional.errors import RunFolderError
-from constitutional.runs.files import atomic_write, explain
+from constitutional.runs.copies import copy_of, heal, write_twice
+from constitutional.runs.files import explain
 
 #: Version of the layout of a run folder; a folder of another format is refused.
 FORMAT = 1
@@ -67,7 +68,7 @@ def refuse_strangers(folder: Path) -> None:
         names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
     except OSError as error:
         raise explain(error, folder) from error
-    if RUN not in names and names - harmless:
+    if RUN not in names and names - harmless and not copy_of(folder / RUN).exists():
         raise RunFolderError(
             f"{folder} is no run folder and is not empty (it holds {min(names - harmless)}):"
             " choose a new or an empty folder"
@@ -92,14 +93,17 @@ def open_manifest(
     command: str,
     inputs: Mapping[str, str],
     free_keys: Collection[str],
+    tell: Callable[[str], None],
 ) -> Manifest:
-    """Make or check both files; the folder is locked by the caller.
+    """Make, or mend and check, both files; the folder is locked by the caller.
 
     ``recipe.yaml`` is replaced when only free keys differ, so that it says what the last session
     ran with. ``run.json`` is written last when a run is made: without it there is no run yet.
     """
     resolved: dict[str, Any] = json.loads(json.dumps(recipe))
     session = Session(time=_now(), command=command, versions=versions())
+    for name in (RECIPE, RUN):
+        heal(folder / name, tell)
     if (folder / RUN).exists():
         manifest = _read_manifest(folder)
         _check_recipe(folder, _read_recipe(folder), resolved, free_keys)
@@ -114,8 +118,8 @@ def open_manifest(
             inputs=dict(inputs),
         )
     text = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=100)
-    atomic_write(folder / RECIPE, text.encode())
-    atomic_write(folder / RUN, manifest.model_dump_json(indent=2).encode() + b"\n")
+    write_twice(folder / RECIPE, text.encode())
+    write_twice(folder / RUN, manifest.model_dump_json(indent=2).encode() + b"\n")
     return manifest
 
 

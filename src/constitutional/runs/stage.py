@@ -12,7 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from constitutional.errors import RunFolderError
-from constitutional.runs.files import atomic_write, explain, make_folder
+from constitutional.runs.copies import write_twice
+from constitutional.runs.files import explain, make_folder
 
 STAGE = "stage.json"
 
@@ -77,7 +78,7 @@ class Stage:
         with self._saving:
             self.state = self.state.model_copy(update=changes)
             text = self.state.model_dump_json(indent=2, exclude_none=True)
-            atomic_write(self.folder / STAGE, text.encode() + b"\n")
+            write_twice(self.folder / STAGE, text.encode() + b"\n")
 
     @contextmanager
     def clock(self, every: float = 5.0) -> Iterator[None]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from constitutional.errors import RunFolderError
-from constitutional.runs.files import atomic_write, explain
+from constitutional.runs.copies import heal, write_twice
+from constitutional.runs.files import explain
 
 USAGE = "usage.json"
 _OUTSIDE = "outside of stages"
@@ -50,7 +51,8 @@ class Usage(BaseModel):
 class UsageBook:
     """The account of a run, kept in its folder."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, tell: Callable[[str], None]):
+        heal(path, tell)
         self._path = path
         self._stage = _OUTSIDE
         self._lock = threading.Lock()
@@ -74,7 +76,7 @@ class UsageBook:
             engines[engine] = engines.get(engine, Usage()) + usage
             text = json.dumps(self.as_json(), indent=2) + "\n"
             try:
-                atomic_write(self._path, text.encode())
+                write_twice(self._path, text.encode())
             except OSError as error:
                 raise explain(error, self._path) from error
 
@@ -102,6 +104,6 @@ def _read(path: Path) -> dict[str, dict[str, Usage]]:
         }
     except (OSError, ValueError, AttributeError, ValidationError):
         raise RunFolderError(
-            f"{path} is no account of what servers were asked: restore it, or delete it to count "
-            "from nothing"
+            f"{path} is no account of what servers were asked, nor is its copy: restore it, or "
+            "delete it to count from nothing"
         ) from None

@@ -12,7 +12,6 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +34,12 @@ from constitutional.engines.base import Style
 from constitutional.engines.loading import eos_ids, load_parts, without_bars
 from constitutional.errors import InputError
 from constitutional.packing import Batching, Rows
+from constitutional.runs.checkpoints import mark_snapshot
 from constitutional.runs.progress import Progress
 from constitutional.supervised.settings import FinetuneConfig
 from constitutional.training import (
     IGNORED,
+    SNAPSHOTS,
     OwnLoss,
     Steps,
     loading_device,
@@ -163,7 +164,7 @@ def finetune(
     tell_left_out(progress, title, len(cut), len(examples), sum(cut), config.max_length)
     end = kept[0].input_ids[-1]
     saved = _Saved(model, lora, tokenizer)
-    snapshots = work / "snapshots"
+    snapshots = work / SNAPSHOTS
     every = config.snapshot_steps
     batching = Batching.of(network)
     network = ready(network)
@@ -175,7 +176,8 @@ def finetune(
             settings=config,
             work=work,
             seed=seed,
-            task=partial(progress.task, title),
+            progress=progress,
+            title=title,
             device=device,
             kind=TargetTrainer,
             steps=steps,
@@ -195,7 +197,7 @@ def finetune(
     saved.at_the_end(network, result)
     (result / "finetune.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
     if snapshots.exists():
-        shutil.copytree(snapshots, result / "snapshots", dirs_exist_ok=True)
+        shutil.copytree(snapshots, result / SNAPSHOTS, dirs_exist_ok=True)
     return report
 
 
@@ -215,6 +217,7 @@ class Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is not t
             shutil.rmtree(stale, ignore_errors=True)
         self._saved.on_the_way(model, partial)
         partial.rename(whole)
+        mark_snapshot(self._folder, step)
 
 
 def _stop_at(network: Any, tokenizer: Any, end: int) -> None:
