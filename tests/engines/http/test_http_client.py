@@ -12,7 +12,8 @@ import pytest
 from model_server import ModelServer, cuts_off, engine, hangs, says, settings
 
 from constitutional.engines.base import SamplingParams, TextPrompt
-from constitutional.engines.http.client import Client, Failure
+from constitutional.engines.http.client import Client
+from constitutional.engines.http.official import Failure
 from constitutional.engines.http.wire import Body, Request
 from constitutional.errors import EngineError, InputError
 from constitutional.runs.usage import Usage
@@ -30,7 +31,7 @@ class Script:
         self.answers = list(answers)
         self.asked = 0
 
-    def __call__(self, path: str, body: Body) -> Body:
+    async def __call__(self, path: str, body: Body) -> Body:
         self.asked += 1
         answer = self.answers.pop(0)
         if isinstance(answer, Failure):
@@ -68,12 +69,13 @@ class Timed:
             rng=random.Random(0),
         )
 
-    def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
 
     def ask(self, number: int = 1, **body: Any) -> list[Body]:
-        return self.client.ask([Request("/completions", {"prompt": "x", **body})] * number)
+        asked = [Request("/completions", {"prompt": "x", **body})] * number
+        return self.client.ask(asked, lambda answer, _: answer)
 
 
 def test_a_failure_is_sent_again_after_the_wait_that_is_asked_for() -> None:
@@ -145,7 +147,7 @@ def test_the_ceiling_holds_over_sessions_and_what_was_answered_is_counted() -> N
 
 def test_an_answer_that_counts_no_tokens_is_refused() -> None:
     with pytest.raises(EngineError, match="how many tokens it took"):
-        Timed(Script({"choices": []})).ask()
+        Timed(Script(*[{"choices": []}] * 4)).ask()
 
 
 def test_no_more_requests_at_once_than_allowed(server: ModelServer) -> None:
