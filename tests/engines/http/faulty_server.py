@@ -3,7 +3,7 @@
     python tests/engines/http/faulty_server.py --faults 0.3 --latency 0.2
 
 It prints its address, and answers until its standard input ends. Whether and how a request fails is
-drawn by the seed, the request and how often that was asked, so that the same requests meet the same
+drawn by the request and how often that was asked, so that the same requests meet the same
 faults whatever their order. ``GET /told`` tells how each request went (:class:`Told`).
 """
 
@@ -13,21 +13,21 @@ import argparse
 import asyncio
 import hashlib
 import json
+import os
 import random
+import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
-
-#: Seconds for which a hanging or dripping server goes on, unless the client hangs up before.
-PATIENT = 30.0
+from urllib.request import urlopen
 
 
 class Reply:
-    """Writes the answer to one request."""
+    """Writes the answer to one request; ``patient`` as for :class:`FaultyServer`."""
 
-    def __init__(self, writer: asyncio.StreamWriter, answer: dict[str, Any]):
-        self.writer, self.answer = writer, answer
+    def __init__(self, writer: asyncio.StreamWriter, answer: dict[str, Any], patient: float = 0):
+        self.writer, self.answer, self.patient = writer, answer, patient
 
     async def send(self, status: int, text: str, **headers: str) -> None:
         await self.write(status, text.encode(), len(text.encode()), **headers)
@@ -64,16 +64,16 @@ async def half(reply: Reply) -> None:
 
 
 async def hang(reply: Reply) -> None:
-    await asyncio.sleep(PATIENT)
+    await asyncio.sleep(reply.patient)
     reply.writer.close()
 
 
 async def drip(reply: Reply) -> None:
-    """A byte in a while: each comes in time, and the whole never does."""
+    """A byte in a while: each comes in time, and the last one never does."""
     data = json.dumps(reply.answer).encode()
     await reply.write(200, b"", len(data))
-    for number in range(len(data)):
-        await asyncio.sleep(PATIENT / len(data))
+    for number in range(len(data) - 1):
+        await asyncio.sleep(reply.patient / len(data))
         reply.writer.write(data[number : number + 1])
         await reply.writer.drain()
     reply.writer.close()
@@ -117,11 +117,27 @@ class Told(dict[str, Any]):
 
 
 class FaultyServer:
-    """``faults`` is the share of tries that fail, ``refused`` the share of requests that always do
-    so with status 400, ``latency`` the seconds that an answer takes."""
+    """A server on loopback.
 
-    def __init__(self, *, faults: float, refused: float, latency: float, seed: int = 0):
-        self.faults, self.refused, self.latency, self.seed = faults, refused, latency, seed
+    ``faults`` is the share of tries that fail, ``only`` the one fault or all of them, ``most`` how
+    often a request fails at most. ``refused`` is the share of requests that fail always, with
+    status 400. ``latency`` are the seconds that an answer takes, and ``patient`` those for which it
+    hangs or drips before it hangs up.
+    """
+
+    def __init__(
+        self,
+        *,
+        faults: float,
+        refused: float,
+        latency: float,
+        patient: float,
+        most: int,
+        only: str | None,
+    ):
+        self.faults, self.refused, self.most = faults, refused, most
+        self.latency, self.patient = latency, patient
+        self.kinds = [only] if only else list(FAULTS)
         self.told: dict[str, Told] = defaultdict(lambda: Told(tries=0, answered=0, faults=[]))
 
     async def serve(self) -> None:
@@ -130,6 +146,7 @@ class FaultyServer:
         port = server.sockets[0].getsockname()[1]
         print(f"http://127.0.0.1:{port}/v1", flush=True)
         await asyncio.to_thread(sys.stdin.read)
+        os._exit(0)  # those that hang are not waited for
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -149,14 +166,14 @@ class FaultyServer:
         asked = name_of(body)
         told = self.told[asked]
         told["tries"] += 1
-        reply = Reply(writer, answer_to(body, asked))
+        reply = Reply(writer, answer_to(body, asked), self.patient)
         if self.draw(asked).random() < self.refused:
             told["faults"].append("refused")
             await reply.send(400, '{"error": {"message": "this prompt is not answered"}}')
             return
         drawn = self.draw(asked, told["tries"])
-        if drawn.random() < self.faults:
-            fault = drawn.choice(list(FAULTS))
+        if drawn.random() < self.faults and told["tries"] <= self.most:
+            fault = drawn.choice(self.kinds)
             told["faults"].append(fault)
             await FAULTS[fault](reply)
             return
@@ -165,7 +182,34 @@ class FaultyServer:
         told["answered"] += 1
 
     def draw(self, *what: object) -> random.Random:
-        return random.Random(f"{self.seed}/{what}")
+        return random.Random(str(what))
+
+
+class Running:
+    """A server in a process of its own, until the block ends."""
+
+    def __init__(self, **options: float | str):
+        given = [f"--{name}={value}" for name, value in options.items()]
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, *given],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip()
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """How each request went so far."""
+        with urlopen(self.url.replace("/v1", "/told"), timeout=30) as answer:
+            found: dict[str, dict[str, Any]] = json.load(answer)
+            return found
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
 
 
 def name_of(body: dict[str, Any]) -> str:
@@ -192,5 +236,7 @@ if __name__ == "__main__":
     parser.add_argument("--faults", type=float, default=0.3)
     parser.add_argument("--refused", type=float, default=0.0)
     parser.add_argument("--latency", type=float, default=0.0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--patient", type=float, default=30.0)
+    parser.add_argument("--most", type=int, default=10**9)
+    parser.add_argument("--only", choices=FAULTS)
     asyncio.run(FaultyServer(**vars(parser.parse_args())).serve())
