@@ -14,7 +14,7 @@ from torch.nn.functional import logsigmoid
 
 from constitutional.dialogue import prompt_for, prompt_ids
 from constitutional.engines.loading import load_parts
-from constitutional.errors import InputError
+from constitutional.errors import InputError, TrainingError
 from constitutional.microworld import data_file
 from constitutional.rl.dpo import (
     DPOReport,
@@ -231,3 +231,12 @@ def test_labels_that_prefer_neither_have_no_margin(tmp_path: Path) -> None:
     report = train(tmp_path, [comparison(n, 0.5) for n in range(4)])
     assert report.history[-1].margin is None and report.history[-1].agreement is None
     assert report.history[-1].loss == pytest.approx(0.6931, abs=1e-3)
+
+
+def test_numbers_that_go_wrong_stop_with_the_step_and_its_comparisons(tmp_path: Path) -> None:
+    pairs = [comparison(n, 1.0 - n / 10) for n in range(8)]
+    with pytest.raises(TrainingError, match=r"step [23]: .*comparison \d.*whole: .*checkpoint-"):
+        train(tmp_path / "wild", pairs, learning_rate=1e38, checkpoint_steps=1, epochs=2)
+    even = [comparison(n, 0.5) for n in range(4)]
+    with pytest.raises(InputError, match="all 4 comparisons have a label of one half"):
+        train(tmp_path / "even", even)

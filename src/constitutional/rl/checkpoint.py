@@ -44,6 +44,12 @@ def restore(work: Path, parts: Mapping[str, Any]) -> dict[str, Any] | None:
     return state
 
 
+def newest(work: Path) -> Path | None:
+    """The newest checkpoint, None when there is none."""
+    steps = _steps(work)
+    return work / f"step-{steps[-1]}" if steps else None
+
+
 def _steps(work: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("step-")) for path in work.glob("step-*"))
 
