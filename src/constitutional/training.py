@@ -4,8 +4,8 @@ A training that was killed goes on from its last complete checkpoint and, on a C
 same bytes. On several processes (:mod:`constitutional.processes`) each takes its share of every
 batch, and a step is that of one process but for rounding. The order of the examples is drawn by the
 seed, progress is shown on standard error, and one sentence ends a training whose numbers go wrong
-(:mod:`constitutional.training_checks`). The learning rate is constant after the warm-up, as in the paper (Bai et al. 2022, section
-3.2), unless the settings let it fall.
+(:mod:`constitutional.training_checks`). The learning rate is constant after the warm-up, as in the
+paper (Bai et al. 2022, section 3.2), unless the settings let it fall.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Shuffled(Sampler[int]):
         return iter(order + [_STAND_IN] * self._stand_ins)
 
 
-class Numbered(Dataset[tuple[dict[str, Any], int]]):
+class Numbered(Dataset[tuple[Any, int]]):
     """The examples of ``data`` with their numbers; the stand-in is the first one."""
 
     def __init__(self, data: Named):
@@ -128,7 +128,7 @@ class Numbered(Dataset[tuple[dict[str, Any], int]]):
     def __len__(self) -> int:
         return len(self._data)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, Any], int]:
+    def __getitem__(self, index: int) -> tuple[Any, int]:
         return self._data[0 if index == _STAND_IN else index], index
 
 
@@ -142,7 +142,8 @@ class NumberedBatches:
         """The batch."""
         batch = self.collate([example for example, _ in rows])
         numbers = torch.tensor([number for _, number in rows])
-        batch["labels"][numbers == _STAND_IN] = IGNORED
+        if (stand_ins := numbers == _STAND_IN).any():
+            batch["labels"][stand_ins] = IGNORED
         return {**batch, NUMBERS: numbers}
 
 

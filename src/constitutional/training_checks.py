@@ -8,7 +8,7 @@ Goes on or stops, by these rules:
 - Comparisons that all have equal answers, or labels that are all one half, are refused: their
   gradient is 0. Where some are so, the user is told how many.
 - Labels that all prefer the same side are no fault of themselves, for a file may always have the
-  better answer first; the user is told, for an AI that labels so reads the letter and not the answer.
+  better answer first; the user is told, for an AI that labels so reads letters and not answers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Named(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    def __getitem__(self, index: int) -> Any: ...
 
     def name(self, index: int) -> str:
         """What a record is called."""

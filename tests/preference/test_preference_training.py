@@ -363,7 +363,7 @@ def test_nothing_to_train_on_is_an_error(
 def test_a_loss_that_is_no_number_is_an_error(
     qwen: Path, comparisons: list[Comparison], tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelError, match="lower the learning rate"):
+    with pytest.raises(TrainingError, match="lower the learning rate"):
         train(qwen, comparisons, tmp_path, learning_rate=math.inf, batch_size=4)
 
 

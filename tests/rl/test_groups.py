@@ -207,5 +207,5 @@ def test_weights_that_run_away_stop_with_the_step_and_its_prompts(
 
 
 def test_scores_that_are_all_the_same_stop_at_the_third_batch(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="step 3: .*the same score, 1, and so tells nothing"):
+    with pytest.raises(TrainingError, match=r"step 3: .*the same score, 1, and so tells nothing"):
         train("rloo", tmp_path, lambda answers: [1.0] * len(answers), steps=4)

@@ -220,11 +220,11 @@ def test_a_loss_that_is_no_number_names_step_and_prompts(
 def test_weights_that_run_away_leave_the_checkpoint_from_before(
     policy: Any, tokenizer: Any, preference_model: Any, prompts: Any, tmp_path: Path
 ) -> None:
-    calm = replace(CONFIG, steps=4, checkpoint_steps=1)
+    calm = CONFIG.model_copy(update={"steps": 4, "checkpoint_steps": 1})
     build(policy, tokenizer, preference_model, prompts, tmp_path, config=calm).train(
         QuietProgress()
     )
-    wild = replace(calm, steps=6, learning_rate=1e38, epochs=1)
+    wild = calm.model_copy(update={"steps": 6, "learning_rate": 1e36})
     ppo = build(policy, tokenizer, preference_model, prompts, tmp_path, config=wild)
     with pytest.raises(TrainingError, match=r"step 5: .*prompt p\d.*is whole: .*step-4; look at"):
         ppo.train(QuietProgress())
@@ -246,7 +246,7 @@ def test_a_preference_model_that_tells_nothing_apart_stops_at_its_third_batch(
         scores = preference_model(ids["input_ids"], attention_mask=ids["attention_mask"]).logits
         return [float(one) for one in scores[:, 0]]
 
-    steps = replace(CONFIG, checkpoint_steps=1)
+    steps = CONFIG.model_copy(update={"checkpoint_steps": 1})
     ppo = build(policy, tokenizer, preference_model, prompts, tmp_path, config=steps, score=score)
     with pytest.raises(TrainingError, match=r"step 3: .*same score, 0, .*p\d.*step-2; look"):
         ppo.train(QuietProgress())

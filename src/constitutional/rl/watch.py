@@ -1,9 +1,9 @@
 """What stops a training on fresh answers at a step: samples, scores or weights that went wrong.
 
-A score that is no finite number stops it. Equal scores of a whole batch are no fault of one batch,
-for a reward may be coarse and a policy may have one answer: that batch teaches the price of the KL
-alone. After ``EQUAL_BATCHES`` of them in a row, each with different answers, the preference model
-tells nothing apart, and the training stops.
+A score that is no finite number stops it. Equal scores of a whole batch are no fault of that batch:
+a reward may be coarse, and the policy may have learned all of it; such a batch teaches the price of
+the KL alone. Where the first ``EQUAL_BATCHES`` batches have different answers and one score, the
+preference model tells nothing apart, and the training stops.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class StepWatch:
 
     def __init__(self, newest: Callable[[], Path | None] = lambda: None):
         self._newest = newest
-        self._equal = 0
+        #: The scores of the first batches, by their steps.
+        self._first: dict[int, set[float]] = {}
 
     @contextmanager
     def sampling(self, step: int, prompts: Sequence[PromptRecord]) -> Iterator[None]:
@@ -56,12 +57,13 @@ class StepWatch:
                     f"is {score}: check the preference model's training",
                     prompts,
                 )
-        alike = len(set(scores)) == 1 and len(set(answers)) > 1
-        self._equal = self._equal + 1 if alike else 0
-        if self._equal == EQUAL_BATCHES:
+        if step > EQUAL_BATCHES or len(set(answers)) == 1:
+            return
+        self._first[step] = set(scores)
+        if len(self._first) == EQUAL_BATCHES and len(set().union(*self._first.values())) == 1:
             raise self.wrong(
                 f"step {step}: the preference model has given all answers of {EQUAL_BATCHES} "
-                f"batches in a row the same score, {scores[0]:g}, and so tells nothing apart",
+                f"batches the same score, {scores[0]:g}, and so tells nothing apart",
                 prompts,
             )
 

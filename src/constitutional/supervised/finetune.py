@@ -67,7 +67,7 @@ class FinetuneReport:
 
 
 class Examples(Dataset[dict[str, Any]]):
-    """Tokenised examples as the Trainer reads them; ``numbers`` are those of their conversations."""
+    """Tokenised examples as the Trainer reads them, and the ``numbers`` of their conversations."""
 
     def __init__(self, examples: Sequence[TokenizedExample], numbers: Sequence[int]):
         self._examples, self._numbers = examples, numbers

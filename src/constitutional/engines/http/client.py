@@ -109,10 +109,8 @@ class Client:
         self, requests: Sequence[Request], keys: Sequence[str], call: _Call[T]
     ) -> list[T | None]:
         call.begin(self.settings.limits.max_concurrency)
-        tasks: list[asyncio.Task[T | None]] = [
-            asyncio.create_task(self._one(request, key, call))
-            for request, key in zip(requests, keys, strict=True)
-        ]
+        work = [self._one(request, key, call) for request, key in zip(requests, keys, strict=True)]
+        tasks = [asyncio.create_task(each) for each in work]
         try:
             _, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             call.stop.set()
