@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from constitutional.engines.base import Style
-from constitutional.errors import InputError, ModelError, TrainingError
+from constitutional.errors import InputError, TrainingError
 from constitutional.packing import Batching
 from constitutional.preference.model import PreferenceModel
 from constitutional.preference.ranked import binarised

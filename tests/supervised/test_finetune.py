@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from constitutional.dialogue import Conversation
 from constitutional.dialogue.tokens import TokenizedExample, encode_example
 from constitutional.engines import SamplingParams, Style, TextPrompt, load_engine
-from constitutional.errors import InputError, MissingExtraError, ModelError, TrainingError
+from constitutional.errors import InputError, MissingExtraError, TrainingError
 from constitutional.packing import Batching, PackedRows
 from constitutional.runs.progress import Progress, QuietProgress
 from constitutional.supervised.finetune import (

@@ -54,8 +54,8 @@ ERRORS: list[tuple[list[Fault], str]] = [
     ([says(500, KEY)] * 2, "status 500"),
     ([sends_on], "status 307"),
     ([cuts_off] * 2, "broke off"),
-    ([no_json] * 4, "cannot be read"),
-    ([other_json] * 4, "no choices"),
+    ([no_json] * 2, "cannot be read"),
+    ([other_json] * 2, "no choices"),
 ]
 
 

@@ -27,6 +27,7 @@ from constitutional.runs.answers import AnswerLog
 from constitutional.runs.usage import Usage
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 #: A server that asks for a longer wait than this is not waited for.
 PATIENCE = 900.0
@@ -239,10 +240,10 @@ class _Ended(EngineError):
     """A request that was not sent, because another one failed."""
 
 
-class _Call(Generic[T]):
+class _Call(Generic[T_co]):
     """What the requests of one call share."""
 
-    def __init__(self, read: Read[T], free: bool = False, *, may_fail: bool = False):
+    def __init__(self, read: Read[T_co], free: bool = False, *, may_fail: bool = False):
         self.read, self.free, self.may_fail = read, free, may_fail
 
     def begin(self, places: int) -> None:
