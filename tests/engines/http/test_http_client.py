@@ -231,3 +231,35 @@ def test_a_key_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, serve
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     with pytest.raises(InputError, match=r"environment variable JUDGE_KEY.*is not set: export it"):
         engine(server, api_key_env="JUDGE_KEY")
+
+
+def test_a_request_may_fail_for_good_where_that_is_allowed_and_never_for_want_of_a_key() -> None:
+    def ask(*answers: Any, **limits: Any) -> tuple[Timed, list[Body | None]]:
+        timed = Timed(Script(*answers), limits={"max_concurrency": 1, **limits})
+        asked = [Request("/completions", {"prompt": f"x{n}"}) for n in range(2)]
+        return timed, timed.client.ask_each(asked, lambda answer, _: answer)
+
+    refused = Failure("status 400: no", again=False, alone=True)
+    timed, found = ask(refused, counted(), max_failures=1)
+    assert found == [None, counted()]
+    assert (timed.usages[0].failures, timed.usages[0].requests) == (1, 1)
+    with pytest.raises(EngineError, match=r"status 400: no; 1 others failed before it"):
+        ask(refused, refused, max_failures=1)
+    for failure in (
+        Failure("status 401: who?", again=False),
+        Failure("status 429", again=True, after=7200.0),
+    ):
+        with pytest.raises(EngineError, match="status 4"):
+            ask(failure, counted(), max_failures=9)
+
+
+def test_a_long_wait_is_told_and_a_short_one_is_not() -> None:
+    down = Failure("status 503: down", again=True)
+    busy = Failure("status 429: slow down", again=True, after=30.0)
+    timed = Timed(Script(down, busy, counted()))
+    told: list[str] = []
+    timed.client.tell = told.append
+    timed.ask()
+    (line,) = told
+    assert line.startswith(f"engine 'judge' at {URL}: waits 3")
+    assert line.endswith("s for try 3 of 7 (status 429: slow down).")
