@@ -71,6 +71,7 @@ def grown(part: str, size: int, folder: Path) -> dict[str, Any]:
         "cpu_ms": round(median(f["cpu"] for f in found) / size * 1000, 4),
         "journal_share": round(median(f["journal"] / f["seconds"] for f in found), 4),
         "mib": round(median(f["peak"] for f in found), 1),
+        "descriptors": max(f["descriptors"] for f in found),
         "mib_before": round(median(f["before"] for f in found), 1),
     }
     print(json.dumps(row), file=sys.stderr, flush=True)

@@ -245,7 +245,7 @@ def measure(part: str, folder: Path) -> dict[str, float]:
         begin = time.perf_counter(), time.process_time()
     with (
         RunFolder.open(folder / "run", recipe.model_dump(mode="json"), command="growth") as run,
-        timed_journal() as journal,
+        timed_journal() as (journal, opened),
     ):
         context = Context(recipe, inputs, run, QuietProgress(), Untrained())
         context.engines = OneScript(run.usage)
@@ -257,25 +257,33 @@ def measure(part: str, folder: Path) -> dict[str, float]:
         "journal": sum(journal),
         "before": before,
         "peak": _peak(),
+        "descriptors": max([*opened, _descriptors()]),
     }
 
 
 @contextmanager
-def timed_journal() -> Iterator[list[float]]:
-    """The seconds of each append, which are within those of the part."""
+def timed_journal() -> Iterator[tuple[list[float], list[int]]]:
+    """The seconds of each append, which are within those of the part, and the files open then."""
     seconds: list[float] = []
+    opened: list[int] = []
     append = Journal.append
 
     def timed(journal: Journal[Any], records: Sequence[Any]) -> None:
         start = time.perf_counter()
         append(journal, records)
         seconds.append(time.perf_counter() - start)
+        opened.append(_descriptors())
 
     Journal.append = timed  # type: ignore[method-assign]
     try:
-        yield seconds
+        yield seconds, opened
     finally:
         Journal.append = append  # type: ignore[method-assign]
+
+
+def _descriptors() -> int:
+    """The files, sockets and the like that this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def _peak() -> float:

@@ -48,7 +48,7 @@ def main() -> None:
 
 def show(what: str, stage: Callable[[], object]) -> None:
     """One line of a stage."""
-    with timed_journal() as journal:
+    with timed_journal() as (journal, _):
         start = time.perf_counter()
         stage()
         seconds = time.perf_counter() - start

@@ -55,6 +55,7 @@ LAYERS = {
     "processes": "torch",
     "engines.vllm.engine": "torch",
     "training": "torch",
+    "training_checks": "torch",
     "training_settings": "words",
     "red_teaming": "stage",
     "supervised": "stage",

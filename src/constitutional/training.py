@@ -3,14 +3,13 @@
 A training that was killed goes on from its last complete checkpoint and, on a CPU, ends with the
 same bytes. On several processes (:mod:`constitutional.processes`) each takes its share of every
 batch, and a step is that of one process but for rounding. The order of the examples is drawn by the
-seed, progress is shown on standard error, and one sentence ends a training whose loss is no longer
-a number. The learning rate is constant after the warm-up, as in the paper (Bai et al. 2022, section
-3.2), unless the settings let it fall.
+seed, progress is shown on standard error, and one sentence ends a training whose numbers go wrong
+(:mod:`constitutional.training_checks`). The learning rate is constant after the warm-up, as in the
+paper (Bai et al. 2022, section 3.2), unless the settings let it fall.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -24,16 +23,22 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from constitutional import processes
 from constitutional.engines.loading import chosen_device, without_bars
-from constitutional.errors import InputError, ModelError
+from constitutional.errors import InputError
 from constitutional.runs.checkpoints import (
     drop_damaged,
     mark_complete,
-    newest,
     read_mark,
     remove_old,
 )
 from constitutional.runs.progress import Advance, Progress
 from constitutional.runs.seeds import derive_seed
+from constitutional.training_checks import (
+    NUMBERS,
+    Named,
+    Watched,
+    newest_checkpoint,
+    trainer_checkpoints,
+)
 from constitutional.training_settings import TrainingSettings
 
 #: Where a training keeps copies of its model on the way, in its work folder.
@@ -52,8 +57,8 @@ _SCHEDULERS = {"constant": "constant_with_warmup", "linear": "linear", "cosine":
 Task = Callable[[int, int], AbstractContextManager[Advance]]
 
 
-class SeededTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
-    """The Trainer with an order of examples that survives a resume.
+class SeededTrainer(Watched, Trainer):  # type: ignore[misc]  # transformers is not typed
+    """The Trainer, watched, with an order of examples that survives a resume.
 
     Its own is drawn from the global generator, whose state at the start of a later epoch is lost
     when a run goes on in the middle of that epoch.
@@ -123,31 +128,32 @@ class Shuffled(Sampler[int]):
         return iter(order + [_STAND_IN] * self._stand_ins)
 
 
-class WithStandIn(Dataset[tuple[dict[str, Any], bool]]):
-    """The examples of ``data`` and whether each counts; the stand-in, the first one, does not."""
+class Numbered(Dataset[tuple[Any, int]]):
+    """The examples of ``data`` with their numbers; the stand-in is the first one."""
 
-    def __init__(self, data: Any):
+    def __init__(self, data: Named):
         self._data = data
 
     def __len__(self) -> int:
         return len(self._data)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, Any], bool]:
-        stands_in = index == _STAND_IN
-        return self._data[0 if stands_in else index], not stands_in
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self._data[0 if index == _STAND_IN else index], index
 
 
 @dataclass(frozen=True)
-class IgnoreStandIns:
-    """Collates by ``collate``, and takes the labels of stand-ins away."""
+class NumberedBatches:
+    """Collates by ``collate``, takes the labels of stand-ins away, and adds the numbers."""
 
     collate: Callable[[Sequence[dict[str, Any]]], dict[str, Any]]
 
-    def __call__(self, rows: Sequence[tuple[dict[str, Any], bool]]) -> dict[str, Any]:
+    def __call__(self, rows: Sequence[tuple[dict[str, Any], int]]) -> dict[str, Any]:
         """The batch."""
         batch = self.collate([example for example, _ in rows])
-        batch["labels"][torch.tensor([not counts for _, counts in rows])] = IGNORED
-        return batch
+        numbers = torch.tensor([number for _, number in rows])
+        if (stand_ins := numbers == _STAND_IN).any():
+            batch["labels"][stand_ins] = IGNORED
+        return {**batch, NUMBERS: numbers}
 
 
 class Steps(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
@@ -175,14 +181,6 @@ class Steps(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         control.should_log = control.should_log or control.should_save or last
         control.should_save = control.should_save and not last
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Stop when the loss is no longer a number."""
-        if not math.isfinite((logs or {}).get("loss", 0.0)):
-            raise ModelError(
-                f"the loss is no longer a finite number at step {state.global_step}: "
-                "lower the learning rate"
-            )
-
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark a checkpoint once all of it is written, by every process; then old ones may go.
 
@@ -192,12 +190,12 @@ class Steps(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         if state.is_world_process_zero:
             work = Path(args.output_dir)
             mark_complete(work / f"checkpoint-{state.global_step}", processes.sharding())
-            remove_old(_checkpoints(work))
+            remove_old(trainer_checkpoints(work))
 
 
 def train(
     network: Any,
-    data: Any,
+    data: Named,
     collate: Callable[[Sequence[dict[str, Any]]], dict[str, Any]],
     *,
     settings: TrainingSettings,
@@ -213,25 +211,26 @@ def train(
     """Train ``network`` on ``data``, from the last whole checkpoint in ``work`` if there is one.
 
     Returns the Trainer at its end: ``.state`` holds the steps and losses, and :func:`trained` gives
-    the network.
+    the network. Raises TrainingError where a number is no longer finite.
     """
     on_gpu = chosen_device(device).type == "cuda"
     _check_gpus(on_gpu)
     if settings.gradient_checkpointing:
         recompute_activations(network)
-    alone = processes.count() == 1
     with ExitStack() as shown:
         trainer = kind(
             model=network.train(),
             args=arguments(settings, work, seed, on_gpu=on_gpu),
-            train_dataset=data if alone else WithStandIn(data),
-            data_collator=collate if alone else IgnoreStandIns(collate),
+            train_dataset=Numbered(data),
+            data_collator=NumberedBatches(collate),
             callbacks=[steps(partial(progress.task, title), shown), *callbacks],
         )
+        trainer.data = data
         trainer.remove_callback(PrinterCallback)  # standard output is for results
         _check_sharding(trainer)
         with without_bars():
             trainer.train(resume_from_checkpoint=last_checkpoint(work, work / SNAPSHOTS, progress))
+        trainer.check_weights()
     return trainer
 
 
@@ -345,12 +344,11 @@ def last_checkpoint(
     asked to.
     """
     if processes.is_main():
-        drop_damaged(_checkpoints(work), snapshots, progress.note, each=each)
+        drop_damaged(trainer_checkpoints(work), snapshots, progress.note, each=each)
     processes.wait()
-    found = newest(_checkpoints(work))
-    if found is None:
+    folder = newest_checkpoint(work)
+    if folder is None:
         return None
-    _, folder = found
     mark, wanted = read_mark(folder), processes.sharding()
     assert mark is not None, "it was read a moment ago"
     if mark.sharding != wanted:
@@ -359,12 +357,6 @@ def last_checkpoint(
             "on with the configuration that the training began with, or delete the checkpoint"
         )
     return str(folder)
-
-
-def _checkpoints(work: Path) -> dict[int, Path]:
-    """The Trainer's checkpoints by their steps, whole or not."""
-    found = work.glob("checkpoint-*")
-    return {int(path.name.removeprefix("checkpoint-")): path for path in found}
 
 
 def _with(sharding: str | None) -> str:

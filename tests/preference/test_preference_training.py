@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -11,10 +12,10 @@ import pytest
 import torch
 from preference_pairs import comparison
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from constitutional.engines.base import Style
-from constitutional.errors import InputError, ModelError
+from constitutional.errors import InputError, TrainingError
 from constitutional.packing import Batching
 from constitutional.preference.model import PreferenceModel
 from constitutional.preference.ranked import binarised
@@ -28,9 +29,10 @@ from constitutional.preference.train import (
     tokenise,
     train_preference_model,
 )
-from constitutional.runs.progress import QuietProgress
+from constitutional.runs.progress import Progress, QuietProgress
 from constitutional.runs.records import Comparison
 from constitutional.training import arguments
+from constitutional.training_checks import check_pairs
 
 HELD_OUT = [comparison(n) for n in range(100, 110)]
 
@@ -361,7 +363,7 @@ def test_nothing_to_train_on_is_an_error(
 def test_a_loss_that_is_no_number_is_an_error(
     qwen: Path, comparisons: list[Comparison], tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelError, match="lower the learning rate"):
+    with pytest.raises(TrainingError, match="lower the learning rate"):
         train(qwen, comparisons, tmp_path, learning_rate=math.inf, batch_size=4)
 
 
@@ -369,3 +371,61 @@ def test_weights_of_goals_must_be_positive() -> None:
     with pytest.raises(ValueError, match="weight of harmlessness must be above 0"):
         PreferenceConfig(goal_weights={"harmlessness": 0})
     assert PreferenceConfig(goal_weights={"harmlessness": 2}).weight("helpfulness") == 1
+
+
+# Numbers that go wrong, and comparisons that tell nothing
+
+
+def pmp(model: Path, comparisons: Sequence[Comparison], work: Path) -> TrainingReport:
+    return pretrain_preference_model(
+        model,
+        comparisons,
+        style="transcript",
+        config=PretrainingConfig(binarise=False),
+        work=work,
+        seed=0,
+        progress=QuietProgress(),
+        device="cpu",
+    )
+
+
+def broken(model: Path, folder: Path) -> Path:
+    """A copy with one weight that is infinite."""
+    network = AutoModelForCausalLM.from_pretrained(model)
+    with torch.no_grad():
+        network.model.layers[0].mlp.up_proj.weight[0, 0] = math.inf
+    network.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", [train, pmp])
+def test_what_is_no_number_stops_with_the_step_and_its_comparisons(
+    kind: Any, llama: Path, comparisons: list[Comparison], tmp_path: Path
+) -> None:
+    model = broken(llama, tmp_path / "broken")
+    with pytest.raises(TrainingError, match=r"step 1: .*comparison \d+, .*no checkpoint was"):
+        kind(model, comparisons, tmp_path / "work")
+
+
+@pytest.mark.parametrize("kind", [train, pmp])
+def test_comparisons_that_tell_nothing_are_refused(
+    kind: Any, llama: Path, comparisons: list[Comparison], tmp_path: Path
+) -> None:
+    equal = [c.model_copy(update={"b": c.a}) for c in comparisons]
+    with pytest.raises(InputError, match=r"all \d+ comparisons have two equal answers"):
+        kind(llama, equal, tmp_path / "equal")
+    even = [c.model_copy(update={"prob_a": 0.5}) for c in comparisons]
+    with pytest.raises(InputError, match=r"all \d+ comparisons have a label of one half"):
+        kind(llama, even, tmp_path / "even")
+
+
+def test_one_sided_labels_and_equal_answers_are_told() -> None:
+    stream = io.StringIO()
+    check_pairs([(False, 1.0), (True, 0.9)], ["1", "2"], Progress(stream), "A model")
+    told = " ".join(stream.getvalue().split())
+    assert "A model: 1 of 2 comparisons have two equal answers" in told
+    assert "all 2 labels prefer the first answer" in told
+    stream = io.StringIO()
+    check_pairs([(False, 1.0), (False, 0.1)], ["1", "2"], Progress(stream), "A model")
+    assert stream.getvalue() == ""

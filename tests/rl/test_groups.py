@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -192,3 +193,19 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trl", None)
     with pytest.raises(MissingExtraError, match=r"constitutional\[trl\]"):
         importlib.import_module("constitutional.rl.trl")
+
+
+@pytest.mark.parametrize("algorithm", KINDS)
+def test_weights_that_run_away_stop_with_the_step_and_its_prompts(
+    algorithm: str, tmp_path: Path
+) -> None:
+    prompts = {p.id for p in (*shipped_prompts().red_team, *shipped_prompts().helpful)}
+    with pytest.raises(TrainingError, match=r"step \d: .*; look at these records") as caught:
+        train(algorithm, tmp_path, steps=4, learning_rate=1e38)
+    named = re.findall(r"prompt ([^ ,;]+)", str(caught.value).split("the batch is")[1])
+    assert named and set(named) <= prompts
+
+
+def test_scores_that_are_all_the_same_stop_at_the_third_batch(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"step 3: .*the same score, 1, and so tells nothing"):
+        train("rloo", tmp_path, lambda answers: [1.0] * len(answers), steps=4)

@@ -14,6 +14,7 @@ import torch
 from constitutional.dialogue import Conversation, prompt_for, prompt_ids
 from constitutional.errors import TrainingError
 from constitutional.packing import Batching
+from constitutional.rl import checkpoint
 from constitutional.rl.networks import Critic, begin_networks
 from constitutional.rl.ppo import PPO, StepMetrics
 from constitutional.rl.rollout import (
@@ -212,7 +213,44 @@ def test_a_loss_that_is_no_number_names_step_and_prompts(
         return [float("nan")] * len(answers)
 
     ppo = build(policy, tokenizer, preference_model, prompts, tmp_path, score=broken)
-    with pytest.raises(TrainingError, match=r"step 1 of PPO.*p\d"):
+    with pytest.raises(TrainingError, match=r"step 1: .* score of an answer to prompt p\d is nan"):
+        ppo.train(QuietProgress())
+
+
+def test_weights_that_run_away_leave_the_checkpoint_from_before(
+    policy: Any, tokenizer: Any, preference_model: Any, prompts: Any, tmp_path: Path
+) -> None:
+    calm = CONFIG.model_copy(update={"steps": 4, "checkpoint_steps": 1})
+    build(policy, tokenizer, preference_model, prompts, tmp_path, config=calm).train(
+        QuietProgress()
+    )
+    wild = calm.model_copy(update={"steps": 6, "learning_rate": 1e36})
+    ppo = build(policy, tokenizer, preference_model, prompts, tmp_path, config=wild)
+    with pytest.raises(TrainingError, match=r"step 5: .*prompt p\d.*is whole: .*step-4; look at"):
+        ppo.train(QuietProgress())
+    parts = build(policy, tokenizer, preference_model, prompts, tmp_path, config=calm)
+    restored = checkpoint.restore(
+        tmp_path, parts._learner.parts, tmp_path / "snapshots", QuietProgress()
+    )
+    assert restored == {"step": 4}
+    assert all(torch.isfinite(weight).all() for weight in weights(parts).values())
+
+
+def test_a_preference_model_that_tells_nothing_apart_stops_at_its_third_batch(
+    policy: Any, tokenizer: Any, preference_model: Any, prompts: Any, tmp_path: Path
+) -> None:
+    with torch.no_grad():  # a real one, which has lost its head
+        preference_model.score.weight.zero_()
+
+    @torch.no_grad()
+    def score(answers: Sequence[tuple[Conversation, str]]) -> list[float]:
+        ids = tokenizer([f"{text} <end>" for _, text in answers], padding=True, return_tensors="pt")
+        scores = preference_model(ids["input_ids"], attention_mask=ids["attention_mask"]).logits
+        return [float(one) for one in scores[:, 0]]
+
+    steps = CONFIG.model_copy(update={"checkpoint_steps": 1})
+    ppo = build(policy, tokenizer, preference_model, prompts, tmp_path, config=steps, score=score)
+    with pytest.raises(TrainingError, match=r"step 3: .*same score, 0, .*p\d.*step-2; look"):
         ppo.train(QuietProgress())
 
 

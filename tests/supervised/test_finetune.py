@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from constitutional.dialogue import Conversation
 from constitutional.dialogue.tokens import TokenizedExample, encode_example
 from constitutional.engines import SamplingParams, Style, TextPrompt, load_engine
-from constitutional.errors import InputError, MissingExtraError, ModelError
+from constitutional.errors import InputError, MissingExtraError, TrainingError
 from constitutional.packing import Batching, PackedRows
-from constitutional.runs.progress import QuietProgress
+from constitutional.runs.progress import Progress, QuietProgress
 from constitutional.supervised.finetune import (
     IGNORED,
     ExampleBatches,
@@ -214,7 +216,7 @@ def test_labels_are_the_last_turn_and_padding_is_by_position() -> None:
     long = TokenizedExample([5, 6, 7, 0], [False, True, True, True], cut=False)
     short = TokenizedExample([5, 0], [False, True], cut=False)
     batch = ExampleBatches(Batching(packs=False))(
-        [Examples([long, short])[index] for index in range(2)]
+        [Examples([long, short], [1, 2])[index] for index in range(2)]
     )
     assert batch["rows"].input_ids.tolist() == [[5, 6, 7, 0], [5, 0, 0, 0]]
     assert batch["labels"].tolist() == [[IGNORED, 6, 7, 0], [IGNORED, 0, IGNORED, IGNORED]]
@@ -383,5 +385,77 @@ def test_adapters_for_layers_that_are_not_there_are_an_error(
 def test_a_loss_that_is_no_number_is_an_error(
     llama: Path, conversations: list[Conversation], tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelError, match="lower the learning rate"):
+    with pytest.raises(TrainingError, match="lower the learning rate"):
         trained(llama, conversations, tmp_path, learning_rate=math.inf, batch_size=2)
+
+
+# Numbers that go wrong
+
+
+def test_weights_that_run_away_stop_at_the_step_with_its_records_and_the_checkpoint_before(
+    llama: Path, conversations: list[Conversation], tmp_path: Path
+) -> None:
+    # the rate rises from 0 to 1e38 in two steps: the first learns nothing, the second all
+    with pytest.raises(TrainingError) as caught:
+        trained(
+            llama,
+            conversations[:8],
+            tmp_path,
+            batch_size=2,
+            epochs=2,
+            learning_rate=1e38,
+            warmup_steps=2,
+            checkpoint_steps=1,
+        )
+    found = re.search(r"step (\d): .*; the batch is (.*); the checkpoint before", str(caught.value))
+    assert found is not None and int(found[1]) > 1
+    named = re.findall(r"conversation (\d)", found[2])
+    assert len(set(named)) == 2 and set(named) <= set("12345678")
+    before = tmp_path / f"checkpoint-{int(found[1]) - 1}"
+    assert f"whole: {before}; look at" in str(caught.value)
+    assert not (tmp_path / f"checkpoint-{found[1]}").exists()
+    assert all(torch.isfinite(weight).all() for weight in weights(before).values())
+    assert not (tmp_path / "result").exists()
+
+
+def test_a_model_whose_weights_are_broken_stops_at_the_first_step(
+    llama: Path, conversations: list[Conversation], tmp_path: Path
+) -> None:
+    broken = AutoModelForCausalLM.from_pretrained(llama)
+    with torch.no_grad():
+        broken.model.layers[0].mlp.up_proj.weight[0, 0] = math.inf
+    broken.save_pretrained(tmp_path / "broken")
+    AutoTokenizer.from_pretrained(llama).save_pretrained(tmp_path / "broken")
+    with pytest.raises(
+        TrainingError, match=r"step 1: .*conversation \d.*no checkpoint was written"
+    ):
+        trained(tmp_path / "broken", conversations[:8], tmp_path / "work")
+
+
+def test_a_last_step_that_breaks_the_weights_leaves_no_result(
+    llama: Path, conversations: list[Conversation], tmp_path: Path
+) -> None:
+    # one step of 1e39, which no float32 holds
+    with pytest.raises(TrainingError, match="no longer finite numbers"):
+        trained(llama, conversations[:8], tmp_path, learning_rate=1e39)
+    assert not (tmp_path / "result").exists()
+
+
+def test_answers_that_say_nothing_are_told_and_not_learned_alone(
+    llama: Path, conversations: list[Conversation], tmp_path: Path
+) -> None:
+    silent = [Conversation.of("What is this?", "")] * 4
+    with pytest.raises(InputError, match="all 4 answers to train on are empty"):
+        trained(llama, silent, tmp_path / "silent")
+    stream = io.StringIO()
+    finetune(
+        llama,
+        [*silent, *conversations[:4]],
+        style="transcript",
+        config=FinetuneConfig(batch_size=8),
+        work=tmp_path / "some",
+        seed=0,
+        progress=Progress(stream),
+        device="cpu",
+    )
+    assert "4 of 8 answers are empty" in stream.getvalue()

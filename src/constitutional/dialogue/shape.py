@@ -14,7 +14,7 @@ from constitutional.dialogue.transcript import MARKERS
 
 #: Why a text is unfit for training. ``unchanged`` (a revision equal to the version before it) is
 #: not among them: an answer with no fault ought to stay as it is.
-Flag = Literal["empty", "looped", "role_marker", "cut_off"]
+Flag = Literal["empty", "looped", "role_marker", "cut_off", "failed"]
 
 _ROLE_MARKER = re.compile(
     r"(?:^|\n)[ \t]*(?:" + "|".join(MARKERS.values()) + r"|Critique Request|Revision Request|H|A):"
@@ -23,13 +23,18 @@ _SPECIAL_TOKEN = re.compile(r"<\|[a-zA-Z0-9_]+\|>|</?(?:start|end)_of_turn>|\[/?
 LOOP_WORDS, LOOP_TIMES = 4, 4
 
 
-def flags(text: str, ended: Literal["eos", "stop", "length", "filter"]) -> tuple[Flag, ...]:
+def flags(
+    text: str, ended: Literal["eos", "stop", "length", "filter", "failed"]
+) -> tuple[Flag, ...]:
     """What is wrong with the shape of a sampled text; empty when nothing is.
 
     ``empty``: no letter or digit. ``looped``: some run of 4 words occurs 4 times or more.
     ``role_marker``: a line opens with a role marker, or a chat template's control token occurs.
-    ``cut_off``: the token limit ended it, or the filter of a server.
+    ``cut_off``: the token limit ended it, or the filter of a server. ``failed``: a server gave no
+    answer, so that there is no text to find fault with.
     """
+    if ended == "failed":
+        return ("failed",)
     found: list[Flag] = []
     if not any(c.isalnum() for c in text):
         found.append("empty")

@@ -62,14 +62,14 @@ class Completion:
 
     ``eos``: the model ended it; ``stop``: a stop string was reached (and cut off);
     ``length``: ``max_new_tokens`` were used, so the text is cut off; ``filter``: a server's filter
-    cut it off.
+    cut it off; ``failed``: a server gave no answer, and the text is empty and not the model's.
     ``tokens`` is the number of sampled tokens, those of the end or the stop string included.
     ``token_ids`` are these tokens where the engine knows them, and ``logprobs`` the natural
     log-probability with which each was drawn where they were asked for; else both are empty.
     """
 
     text: str
-    ended: Literal["eos", "stop", "length", "filter"]
+    ended: Literal["eos", "stop", "length", "filter", "failed"]
     tokens: int
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()

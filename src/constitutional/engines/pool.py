@@ -14,6 +14,7 @@ from constitutional.engines.settings import EngineSettings
 from constitutional.engines.system import SystemPrompted
 from constitutional.engines.vllm.settings import VllmSettings
 from constitutional.errors import EngineError
+from constitutional.runs.answers import AnswerLog
 from constitutional.runs.usage import Usage
 
 
@@ -58,12 +59,14 @@ class EngineSpecs:
 class Engines:
     """Engines by name, loaded at their first use and then shared.
 
-    What servers are asked is added to ``account``.
+    What servers are asked is added to ``account``; their answers are kept in ``log`` until the
+    block that they are for is done.
     """
 
-    def __init__(self, specs: EngineSpecs, account: Account):
+    def __init__(self, specs: EngineSpecs, account: Account, log: AnswerLog | None = None):
         self.specs = specs
         self.account = account
+        self._log = log
         self._loaded: dict[str, Engine] = {}
         self._fingerprints: dict[str, str] = {}
 
@@ -134,4 +137,5 @@ class Engines:
             who=f"engine {name!r} ({settings.model})",
             spent=self.account.of(name).usd or 0.0,
             record=partial(self.account.add, name),
+            log=self._log,
         )

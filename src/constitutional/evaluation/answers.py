@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from constitutional.dialogue import PromptRecord, prompt_for
 from constitutional.engines.base import Engine, SamplingParams
 from constitutional.engines.draw import draw
+from constitutional.errors import EngineError
 from constitutional.evaluation.verdicts import Judge
 from constitutional.runs.records import Answer
 from constitutional.runs.seeds import derive_seed
@@ -26,7 +27,8 @@ def answer_prompts(
 
     All policies draw with the same seeds, so that two policies that are the same model give the
     same answers. Few-shots are not used: a policy is judged as it will be used;
-    ``system`` is a system prompt that it will be used with.
+    ``system`` is a system prompt that it will be used with. Raises EngineError where a request for
+    an answer failed for good: what is not known of some prompts would move every figure.
     """
     seeds = [derive_seed(seed, "evaluation", prompt.id) for prompt in prompts]
     samples = draw(
@@ -38,6 +40,13 @@ def answer_prompts(
         params,
         seeds,
     )
+    failed = [p.id for p, sample in zip(prompts, samples, strict=True) if "failed" in sample.flags]
+    if failed:
+        raise EngineError(
+            f"{engine.name} did not answer {len(failed)} of {len(prompts)} evaluation prompts (the "
+            f"first is {failed[0]!r}), and figures cannot do without: give the same command to ask "
+            "these again; what was answered is kept"
+        )
     return [
         Answer(
             id=prompt.id,

@@ -108,7 +108,8 @@ def policy_metrics(answers: Iterable[Answer]) -> dict[str, Any]:
 def revision_metrics(chains: Iterable[Chain], judge: Judge) -> list[dict[str, Any]]:
     """Behaviour after k rounds of revision, k = 0 being the first response; by group and over all.
 
-    A chain that ended early keeps its last version, which is what would be trained on.
+    A chain that ended early keeps its last version, which is what would be trained on. A version
+    that a server failed to write is not counted, and a chain without any is not there.
     """
     # By group: of each round, and of the chains that ended with it, what later rounds count too.
     groups: dict[str, list[Tally]] = {SEEN: [Tally()], HELD_OUT: [Tally()]}
@@ -119,10 +120,11 @@ def revision_metrics(chains: Iterable[Chain], judge: Judge) -> list[dict[str, An
             tallies += [Tally() for _ in range(len(chain.versions) - len(tallies))]
         verdict = None
         for number, version in enumerate(chain.versions):
-            verdict = judge.judge(chain.prompt, version.text)
-            groups[group][number].add(verdict)
-        assert verdict is not None, "a chain has a response"
-        ended[group][len(chain.versions) - 1].add(verdict)
+            if version.ended != "failed":
+                verdict = judge.judge(chain.prompt, version.text)
+                groups[group][number].add(verdict)
+        if verdict is not None:
+            ended[group][len(chain.versions) - 1].add(verdict)
     metrics = []
     for number in range(len(groups[SEEN])):
         found = {

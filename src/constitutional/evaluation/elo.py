@@ -20,6 +20,7 @@ data. Policies that no chain of comparisons connects are refused either way.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from array import array
 from collections.abc import Iterable, Sequence
@@ -230,15 +231,18 @@ def _log_likelihood(r: Array, wins: Array) -> Array:
 
 @dataclass
 class _Games:
-    """Comparisons as they come, 28 bytes each: who met on which prompt, who won, how much."""
+    """Comparisons as they come, 28 bytes each: who met on which prompt, who won, how much.
+
+    Of a prompt there are 64 bits of a hash: its id, and a place in a dictionary, take six times all
+    the rest.
+    """
 
     policies: dict[str, int] = field(default_factory=dict)
-    prompts: dict[str, int] = field(default_factory=dict)
     count: int = 0
     tied: int = 0
     first: array[int] = field(default_factory=lambda: array("H"))
     second: array[int] = field(default_factory=lambda: array("H"))
-    prompt: array[int] = field(default_factory=lambda: array("L"))
+    prompt: array[int] = field(default_factory=lambda: array("Q"))
     won: array[float] = field(default_factory=lambda: array("d"))
     weight: array[float] = field(default_factory=lambda: array("d"))
 
@@ -251,11 +255,14 @@ class _Games:
                 raise InputError(f"prompt {c.prompt!r} compares {c.policy_a!r} with itself")
             games.count += 1
             games.tied += c.outcome == "tie"
-            a, b = (_place(games.policies, name) for name in (c.policy_a, c.policy_b))
+            a, b = (
+                games.policies.setdefault(name, len(games.policies))
+                for name in (c.policy_a, c.policy_b)
+            )
             if ties == "half" or c.outcome != "tie":
                 games.first.append(a)
                 games.second.append(b)
-                games.prompt.append(_place(games.prompts, c.prompt))
+                games.prompt.append(_hash(c.prompt))
                 games.won.append(_WON[c.outcome])
                 games.weight.append(c.weight)
         return games
@@ -276,8 +283,8 @@ class _Games:
         place = np.zeros(len(names), dtype=int)
         for number, name in enumerate(names):
             place[self.policies[name]] = number
-        wins = np.zeros((len(self.prompts), len(names), len(names)))
-        prompt = np.array(self.prompt, dtype=int)
+        count, prompt = _numbered(np.array(self.prompt, dtype=np.uint64))
+        wins = np.zeros((count, len(names), len(names)))
         a, b = (place[np.array(side, dtype=int)] for side in (self.first, self.second))
         won, weight = np.array(self.won), np.array(self.weight)
         np.add.at(wins, (prompt, a, b), weight * won)
@@ -286,8 +293,17 @@ class _Games:
         return wins, [int(n) for n in there.sum(axis=0)]
 
 
-def _place(places: dict[str, int], name: str) -> int:
-    return places.setdefault(name, len(places))
+def _hash(name: str) -> int:
+    plain = name.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(plain, digest_size=8).digest())
+
+
+def _numbered(names: NDArray[np.uint64]) -> tuple[int, NDArray[np.int64]]:
+    """How many different ones there are, and the number of each, in the order of their first."""
+    _, first, place = np.unique(names, return_index=True, return_inverse=True)
+    number = np.empty(len(first), dtype=np.int64)
+    number[np.argsort(first)] = np.arange(len(first))
+    return len(first), number[place]
 
 
 def _reached(edges: NDArray[Any]) -> NDArray[np.bool_]:

@@ -217,11 +217,13 @@ class FeedbackModel:
             _VOTE,
             [x.seed(self._seed, "feedback vote", vote) for x in askings for vote in votes],
         )
-        texts = iter([completion.text for completion in completions])
-        return [
-            [asking.reading(verdicts.from_text(next(texts)), votes=1) for _ in votes]
-            for asking in askings
-        ]
+        voted = iter(
+            Verdict(None, verdicts.UNANSWERED)
+            if completion.ended == "failed"
+            else verdicts.from_text(completion.text)
+            for completion in completions
+        )
+        return [[asking.reading(next(voted), votes=1) for _ in votes] for asking in askings]
 
     def _prompt(self, asking: _Asking) -> Prompt:
         style = self._engine.style
@@ -271,6 +273,8 @@ def _fault(reasoning: Sample | None) -> str:
     """Why a chain of thought reaches no verdict, "" if it does."""
     if reasoning is None:
         return ""
+    if "failed" in reasoning.flags:
+        return verdicts.UNANSWERED
     if "empty" in reasoning.flags:
         return verdicts.EMPTY
     return verdicts.CUT_OFF if "cut_off" in reasoning.flags else ""

@@ -23,6 +23,7 @@ UNTOLD = "the server does not tell the probability of (A) and of (B)"
 IMITATION = "a response imitates the form of the question"
 CUT_OFF = "the reasoning was cut off"
 EMPTY = "the reasoning is empty"
+UNANSWERED = "the server did not answer"
 
 _LETTER = re.compile(r"\s*\(([AB])\)(?!\w)")
 _REFUSAL = re.compile(

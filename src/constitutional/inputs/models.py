@@ -42,7 +42,7 @@ class ModelReader:
         """A model folder, a hub name, or an engine of the recipe. Raises InputError, ModelError."""
         settings = self.recipe.engines.get(name)
         if isinstance(settings, OpenAISettings):
-            from constitutional.engines.http.client import check_ready
+            from constitutional.engines.http.official import check_ready
 
             check_ready(settings)
             return Model(name, settings.resolved_style, settings.fingerprint)

@@ -126,6 +126,10 @@ class Items(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         return self._items[index]
 
+    def name(self, index: int) -> str:
+        """The text by its place, from 1."""
+        return f"text {index + 1}"
+
 
 def collate(pad_id: int, items: Sequence[Item]) -> dict[str, torch.Tensor]:
     """Tensors (batch, longest), padded on the right; ``prob_a`` (batch,) is NaN where text is."""

@@ -91,6 +91,10 @@ class Ratings(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {"ids": self.rows[index], "rating": self.ratings[index]}
 
+    def name(self, index: int) -> str:
+        """The conversation by its place among those that are not too long, from 1."""
+        return f"conversation {index + 1} of those that fit"
+
 
 @dataclass(frozen=True)
 class RatingBatches:

@@ -49,6 +49,7 @@ from constitutional.training import (
     train,
     trained,
 )
+from constitutional.training_checks import check_pairs
 from constitutional.training_settings import LoraSettings
 
 REPORT = "preference_training.json"
@@ -93,6 +94,7 @@ class Pairs(Dataset[dict[str, Any]]):
     """Tokenised comparisons as the Trainer reads them, and what was left out."""
 
     pairs: list[Pair] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
     goals: Counter[str] = field(default_factory=Counter)
     unlabelled: int = 0
     #: The tokens of the comparisons that were left out for their length.
@@ -103,6 +105,10 @@ class Pairs(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return asdict(self.pairs[index])
+
+    def name(self, index: int) -> str:
+        """The comparison's id."""
+        return f"comparison {self.ids[index]}"
 
 
 @dataclass(frozen=True)
@@ -215,6 +221,7 @@ def tokenise(
                 continue
             assert comparison.prob_a is not None
             data.pairs.append(Pair(a, b, comparison.prob_a, config.weight(comparison.goal)))
+            data.ids.append(comparison.id)
             data.goals[comparison.goal] += 1
     if not data.pairs:
         raise InputError(
@@ -309,6 +316,8 @@ def _train(
     model, lora = begun.model, config.lora
     cut, among = data.too_long, len(data) + len(data.too_long)
     tell_left_out(run.progress, run.title, len(cut), among, sum(cut), config.max_length)
+    told = ((pair.a == pair.b, pair.prob_a) for pair in data.pairs)
+    check_pairs(told, data.ids, run.progress, run.title)
     head, batching = model.head, Batching.of(model.network)
     network = run.network(begun, lora)
     with batching.attention(network):

@@ -17,10 +17,11 @@ def usage_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
             totals[name] = totals.get(name, Usage()) + Usage.model_validate(usage)
     for name, total in sorted(totals.items()):
         again = f" ({total.retries:,} sent again)" if total.retries else ""
+        failed = f", {total.failures:,} failed for good" if total.failures else ""
         cached = f" ({total.cached_tokens:,} cached)" if total.cached_tokens else ""
         cost = "no prices given" if total.usd is None else f"{total.usd:,.4f} dollars"
         yield (
-            f"Engine {plain(name)}: {total.requests:,} requests{again}, "
+            f"Engine {plain(name)}: {total.requests:,} requests{again}{failed}, "
             f"{total.prompt_tokens:,} prompt tokens{cached}, "
             f"{total.completion_tokens:,} completion tokens; {cost}."
         )

@@ -61,6 +61,12 @@ def _checkpoints(work: Path) -> dict[int, Path]:
     return {int(path.name.removeprefix("step-")): path for path in work.glob("step-*")}
 
 
+def newest_of(work: Path) -> Path | None:
+    """The newest checkpoint that has its mark, None when there is none."""
+    found = newest(_checkpoints(work))
+    return None if found is None else found[1]
+
+
 def _tensors(part: Any) -> dict[str, Tensor]:
     if not isinstance(part, torch.optim.Optimizer):
         return {name: t.detach().clone().contiguous() for name, t in _trained(part).items()}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -51,6 +51,7 @@ from constitutional.training import (
     recompute_activations,
     tell_left_out,
 )
+from constitutional.training_checks import NUMBERS, Watched, check_pairs
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ def train_dpo(
 
     among, tokens = len(data.rows) + data.too_long, data.too_long_tokens
     tell_left_out(progress, "DPO", data.too_long, among, tokens, config.max_length)
+    told = ((row["chosen_ids"] == row["rejected_ids"], row["prob_a"]) for row in data.rows)
+    check_pairs(told, data.ids, progress, "DPO")
     before = measured(reference)
     trainer = _train(policy, reference, tokenizer, data, config, seed, work, progress, device)
     trained = trainer.model
@@ -163,7 +166,7 @@ def soft_dpo_loss(margin: Tensor, prob_a: Tensor) -> Tensor:
     return binary_cross_entropy_with_logits(margin, prob_a, reduction="none")
 
 
-class SoftDPOTrainer(Offline, trl.DPOTrainer):  # type: ignore[misc]  # TRL is not typed
+class SoftDPOTrainer(Watched, Offline, trl.DPOTrainer):  # type: ignore[misc]  # TRL is not typed
     """TRL's trainer with a label for each pair; of "chosen" and "rejected" read a and b."""
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -192,7 +195,8 @@ class PadPairs(DataCollatorForPreference):  # type: ignore[misc]  # TRL is not t
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """The batch."""
         labels = torch.tensor([example["prob_a"] for example in examples], dtype=torch.float32)
-        return {**super().torch_call(examples), "prob_a": labels}
+        numbers = torch.tensor([example["number"] for example in examples])
+        return {**super().torch_call(examples), "prob_a": labels, NUMBERS: numbers}
 
 
 def _logprobs(model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -213,9 +217,20 @@ class _Pairs:
 
     rows: list[dict[str, Any]]
     goals: Counter[str]
+    ids: list[str] = field(default_factory=list)
     unlabelled: int = 0
     too_long: int = 0
     too_long_tokens: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.rows[index]
+
+    def name(self, index: int) -> str:
+        """The comparison's id."""
+        return f"comparison {self.ids[index]}"
 
 
 def _tokenise(
@@ -243,8 +258,10 @@ def _tokenise(
                 "chosen_ids": a.input_ids[begin:],
                 "rejected_ids": b.input_ids[begin:],
                 "prob_a": comparison.prob_a,
+                "number": len(data.rows),
             }
         )
+        data.ids.append(comparison.id)
         data.goals[comparison.goal] += 1
     if not data.rows:
         raise InputError(
@@ -297,5 +314,7 @@ def _train(
             callbacks=[Steps(partial(progress.task, "DPO"), shown)],
         )
         trainer.remove_callback(PrinterCallback)  # standard output is for results
+        trainer.data = data
         trainer.train(resume_from_checkpoint=last_checkpoint(here, here / SNAPSHOTS, progress))
+        trainer.check_weights()
     return trainer

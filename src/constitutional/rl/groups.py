@@ -37,9 +37,11 @@ from constitutional.rl.trl import (
     save_result,
     trl,
 )
+from constitutional.rl.watch import StepWatch
 from constitutional.runs.checkpoints import mark_snapshot
 from constitutional.runs.progress import Progress
 from constitutional.training import SNAPSHOTS, Steps, last_checkpoint
+from constitutional.training_checks import Watched, newest_checkpoint
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def train_groups(
             max_new_tokens=config.max_new_tokens,
             rows=config.minibatch_size,
             seed=seed,
+            watch=StepWatch(partial(newest_checkpoint, here)),
         )
         title = f"{_name(config).upper()}, updates"
         for callback in (
@@ -112,6 +115,7 @@ def train_groups(
             trainer.add_callback(callback)
         going_on = last_checkpoint(here, work / SNAPSHOTS, progress, each=updates_of(config))
         trainer.train(resume_from_checkpoint=going_on)
+        trainer.check_weights()
     history = _history(trainer.state.log_history, trainer.updates)
     report = GroupReport(_name(config), len(history), rules.ended or "all steps done", history)
     save_result(work, policy, tokenizer, asdict(report))
@@ -200,7 +204,7 @@ class _Answers:
     def __init__(self, drawn: Sequence[PromptRecord]):
         self.drawn = drawn
         self.last: Answered | None = None
-        self._asked: list[PromptRecord] = []
+        self.asked: list[PromptRecord] = []
 
     @property
     def places(self) -> list[str]:
@@ -209,12 +213,12 @@ class _Answers:
 
     def prompt_ids(self, places: Sequence[str]) -> list[list[int]]:
         """The ids of the prompts that are answered next."""
-        self._asked = [self.drawn[int(place)] for place in places]
-        return [self.rollouts.prompt_ids(prompt) for prompt in self._asked]
+        self.asked = [self.drawn[int(place)] for place in places]
+        return [self.rollouts.prompt_ids(prompt) for prompt in self.asked]
 
     def sample(self, step: int) -> list[list[int]]:
         """The ids of their answers, those of the end or of a stop string included."""
-        self.last = self.rollouts.answer(self._asked, step)
+        self.last = self.rollouts.answer(self.asked, step)
         return [list(completion.token_ids) for completion in self.last.completions]
 
     def rewards(self, **_: Any) -> Sequence[float]:
@@ -223,12 +227,16 @@ class _Answers:
         return self.last.scores
 
 
-class _OurAnswers(Offline):
+class _OurAnswers(Watched, Offline):
     """Mixed into TRL's trainers of groups: the three places where answers come in."""
 
     answers: _Answers
     updates: int
     state: Any
+
+    def names_in(self, inputs: dict[str, Any]) -> list[str]:
+        """The prompts whose answers are learned from; which of them a minibatch has, TRL knows."""
+        return list(dict.fromkeys(f"prompt {prompt.id}" for prompt in self.answers.asked))
 
     def _tokenize_prompts(self, prompts: Sequence[str]) -> Any:
         return self.answers.prompt_ids(prompts), None, {}

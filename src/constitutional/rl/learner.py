@@ -19,11 +19,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from constitutional import processes
 from constitutional.dialogue import PromptRecord
-from constitutional.errors import TrainingError
 from constitutional.rl.losses import PolicyLoss, policy_loss, value_loss
 from constitutional.rl.networks import Critic, Networks
 from constitutional.rl.rollout import Batch, logprobs_of, response_logits
 from constitutional.rl.settings import PPOConfig
+from constitutional.rl.watch import StepWatch
 from constitutional.runs.seeds import derive_seed
 from constitutional.training import recompute_activations
 
@@ -56,8 +56,15 @@ class Learner:
     """Policy and critic with their optimisers, prepared for the processes that there are."""
 
     def __init__(
-        self, networks: Networks, config: PPOConfig, accelerator: Accelerator, *, seed: int
+        self,
+        networks: Networks,
+        config: PPOConfig,
+        accelerator: Accelerator,
+        *,
+        seed: int,
+        watch: StepWatch | None = None,
     ):
+        self._watch = watch or StepWatch()
         self._config, self._accelerator, self._seed = config, accelerator, seed
         self.policy, self._policy_optimizer = self._prepared(networks.policy, config.learning_rate)
         self.critic, self._critic_optimizer = self._prepared(
@@ -83,7 +90,8 @@ class Learner:
     ) -> dict[str, float]:
         """K passes of minibatches over the batch; returns the means of what they report.
 
-        Raises TrainingError where a loss is not finite.
+        Raises TrainingError where a loss or the norm of a gradient is not finite; what has been
+        learned of the batch is worth nothing then.
         """
         if self._config.gradient_checkpointing:
             _recompute(self.policy, self.critic)
@@ -97,10 +105,10 @@ class Learner:
             for rows in chunks(order, self._config.minibatch_size):
                 found = self._minibatch(rollouts, rows)
                 if not all(map(_is_finite, found.values())):
-                    raise TrainingError(
-                        f"step {step + 1} of PPO: the loss is not finite ({found}); the prompts of "
-                        f"the minibatch are {', '.join(prompts[i].id for i in rows.tolist())}; the "
-                        "last checkpoint is whole: try a lower learning rate"
+                    told = ", ".join(f"{name} {value:g}" for name, value in found.items())
+                    raise self._watch.wrong(
+                        f"step {step + 1}: a number of PPO is not finite ({told})",
+                        [prompts[i] for i in rows.tolist()],
                     )
                 sums = {name: sums[name] + found[name] for name in sums}
                 updates += 1
@@ -113,22 +121,25 @@ class Learner:
         # whose gradients are averaged
         weight = processes.count() * mine.batch.mask.sum() / everyone
 
-        def policy_learns() -> PolicyLoss:
+        def policy_learns() -> tuple[PolicyLoss, Tensor]:
             return self._policy_learns(mine, weight)
 
-        def critic_learns() -> Tensor:
+        def critic_learns() -> tuple[Tensor, Tensor]:
             return self._critic_learns(mine, weight)
 
         if self._at_once is None:
-            policy, value = policy_learns(), critic_learns()
+            (policy, by_policy), (value, by_critic) = policy_learns(), critic_learns()
         else:
             _ = mine.batch.states  # is worked out once, for both
-            policy, value = self._at_once(policy_learns, critic_learns)
+            (policy, by_policy), (value, by_critic) = self._at_once(policy_learns, critic_learns)
         of_mine = torch.stack([policy.loss, value, policy.clip_share]).detach() * weight
         means = self._accelerator.reduce(of_mine, "mean").tolist()
-        return dict(zip(("policy_loss", "value_loss", "clip_share"), means, strict=True))
+        found = dict(zip(("policy_loss", "value_loss", "clip_share"), means, strict=True))
+        norms = {"policy_gradient": by_policy.item(), "critic_gradient": by_critic.item()}
+        return found | norms
 
-    def _policy_learns(self, rollouts: Rollouts, weight: Tensor) -> PolicyLoss:
+    def _policy_learns(self, rollouts: Rollouts, weight: Tensor) -> tuple[PolicyLoss, Tensor]:
+        """The loss, and the norm of its gradient."""
         batch = rollouts.batch
         found = policy_loss(
             logprobs_of(response_logits(self.policy, batch), batch),
@@ -137,10 +148,10 @@ class Learner:
             batch.mask,
             clip=self._config.clip,
         )
-        self._step(self.policy, self._policy_optimizer, found.loss * weight)
-        return found
+        return found, self._step(self.policy, self._policy_optimizer, found.loss * weight)
 
-    def _critic_learns(self, rollouts: Rollouts, weight: Tensor) -> Tensor:
+    def _critic_learns(self, rollouts: Rollouts, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and the norm of its gradient."""
         found = value_loss(
             self.critic(rollouts.batch),
             rollouts.old_values,
@@ -148,15 +159,19 @@ class Learner:
             rollouts.batch.mask,
             clip=self._config.value_clip,
         )
-        self._step(self.critic, self._critic_optimizer, found * weight)
-        return found
+        return found, self._step(self.critic, self._critic_optimizer, found * weight)
 
-    def _step(self, model: Any, optimizer: Any, loss: Tensor) -> None:
-        """One step of one network, right after its forward pass: they may share a base."""
+    def _step(self, model: Any, optimizer: Any, loss: Tensor) -> Tensor:
+        """One step of one network, right after its forward pass: they may share a base.
+
+        Returns the norm of the gradient before it was clipped.
+        """
         self._accelerator.backward(loss)
-        self._accelerator.clip_grad_norm_(model.parameters(), self._config.max_grad_norm)
+        most = self._config.max_grad_norm
+        norm: Tensor = self._accelerator.clip_grad_norm_(model.parameters(), most)
         optimizer.step()
         optimizer.zero_grad()
+        return norm
 
     def _prepared(self, model: Any, learning_rate: float) -> tuple[Any, Any]:
         # dropout off: log-probs of the same tokens must be equal from pass to pass

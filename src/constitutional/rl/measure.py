@@ -5,10 +5,9 @@ The entries mean what they mean for PPO (``docs/metrics.md``), so that trainings
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from statistics import fmean
@@ -17,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from constitutional.dialogue import Conversation, PromptRecord, prompt_for, prompt_ids
+from constitutional.dialogue import PromptRecord, prompt_for, prompt_ids
 from constitutional.engines.base import Completion
 from constitutional.engines.local import LocalEngine
-from constitutional.errors import TrainingError
 from constitutional.evaluation.intervals import mean
 from constitutional.packing import Batching
 from constitutional.rl.losses import kl_k1, kl_k3
 from constitutional.rl.ppo import Score
 from constitutional.rl.rollout import collate, logprobs_of, response_logits, sample_answers
+from constitutional.rl.watch import StepWatch
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ class Rollouts:
     max_new_tokens: int
     rows: int
     seed: int
+    watch: StepWatch = field(default_factory=StepWatch)
 
     def prompt_ids(self, prompt: PromptRecord) -> list[int]:
         """The ids that an answer to ``prompt`` is sampled after."""
@@ -80,16 +80,18 @@ class Rollouts:
     def answer(self, prompts: Sequence[PromptRecord], step: int) -> Answered:
         """One answer to each prompt; the draws depend on the seed, ``step`` and the row alone.
 
-        Raises TrainingError, with the step and the prompt, where a score is no finite number.
+        Raises TrainingError, with the step and the prompts, where a sample or a score goes wrong.
         """
         times = [time.perf_counter()]
-        completions = sample_answers(self.engine, prompts, step, self.max_new_tokens, self.seed)
+        with self.watch.sampling(step + 1, prompts):
+            completions = sample_answers(self.engine, prompts, step, self.max_new_tokens, self.seed)
         times.append(time.perf_counter())
         answers = [
             (prompt.conversation, completion.text.strip())
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
-        scores = self._scores(prompts, answers, step)
+        scores = self.score(answers)
+        self.watch.scores(scores, [text for _, text in answers], step + 1, prompts)
         held_out = None
         if self.held_out_score is not None:
             held_out = fmean(self.held_out_score(answers))
@@ -113,21 +115,6 @@ class Rollouts:
     @cached_property
     def _batching(self) -> Batching:
         return Batching.of(self.reference)
-
-    def _scores(
-        self,
-        prompts: Sequence[PromptRecord],
-        answers: Sequence[tuple[Conversation, str]],
-        step: int,
-    ) -> Sequence[float]:
-        scores = self.score(answers)
-        for prompt, score in zip(prompts, scores, strict=True):
-            if not math.isfinite(score):
-                raise TrainingError(
-                    f"step {step + 1}: the preference model's score of an answer to prompt "
-                    f"{prompt.id} is {score}: check the preference model's training"
-                )
-        return scores
 
     @torch.no_grad()
     def _divergence(

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +55,7 @@ from constitutional.rl.rollout import (
 )
 from constitutional.rl.settings import PPOConfig
 from constitutional.rl.stopping import stop_reason
+from constitutional.rl.watch import StepWatch
 from constitutional.runs.checkpoints import mark_snapshot
 from constitutional.runs.progress import Progress
 
@@ -128,7 +130,8 @@ class PPO:
         self._accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self._networks = networks
         self._batching = Batching.of(networks.policy, networks.critic.trunk)
-        self._learner = Learner(networks, config, self._accelerator, seed=seed)
+        self._watch = StepWatch(partial(checkpoint.newest_of, work))
+        self._learner = Learner(networks, config, self._accelerator, seed=seed, watch=self._watch)
         self._engine = LocalEngine(
             self._learner.parts["policy"],
             tokenizer,
@@ -176,7 +179,7 @@ class PPO:
         prompts = self._prompts.batch(step, config.batch_size, config.red_team_share, self._seed)
         rows = processes.share(range(len(prompts)))
         mine = [prompts[row] for row in rows]
-        with clock("sample"):
+        with clock("sample"), self._watch.sampling(step + 1, prompts):
             sampled = sample_answers(
                 self._engine, mine, step, config.max_new_tokens, self._seed, first=rows[0]
             )
@@ -192,6 +195,8 @@ class PPO:
             if self._held_out is not None:
                 held_out = _of_all(self._held_out(answers)).mean().item()
             completions = processes.gathered(sampled)
+            texts = [completion.text for completion in completions]
+            self._watch.scores(scores.tolist(), texts, step + 1, prompts)
         # 3. log-probabilities under policy and reference, values, rewards, advantages
         with clock("forward"):
             batch = collate(self._tokenizer, self._engine, prompts, completions, self._batching).to(
@@ -203,6 +208,8 @@ class PPO:
         # 4. K passes of minibatches over the batch
         with clock("update"), self._batching.attention(*self._networks.models):
             metrics |= self._learner.learn(rollouts, step, prompts)
+        trained = {name: self._learner.parts[name] for name in ("policy", "critic")}
+        self._watch.weights(trained, step + 1, prompts)
         return StepMetrics(
             step=step + 1,
             reward=scores.mean().item(),

@@ -6,6 +6,8 @@ RUN/usage.json                what servers were asked, where any was
 RUN/constitution.yaml, notes.json    what it was made with, for whoever reads the run
 RUN/stages/NAME/stage.json    what a stage was made from, how far it is, seconds
 RUN/stages/NAME/records.jsonl, blocks.jsonl      a stage of records
+RUN/stages/NAME/answers.jsonl, failures.jsonl    of servers: answers of the block that is being
+                                                 made, and requests that failed for good
 RUN/stages/NAME/work/, result/                   a stage that makes files
 """
 
@@ -22,6 +24,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from constitutional.errors import ConstitutionalError, EngineError, RunFolderError
+from constitutional.runs.answers import AnswerLog
 from constitutional.runs.artifact import damage, mark_files, refuse_links_out
 from constitutional.runs.blocks import Blocks, Maker, T
 from constitutional.runs.copies import heal, write_twice
@@ -59,6 +62,8 @@ class RunFolder:
         self.recovered: dict[str, Recovered] = {}
         #: What servers were asked, by stage.
         self.usage = UsageBook(path / USAGE, tell)
+        #: What servers have answered for the block that is being made.
+        self.answers = AnswerLog()
         self._lock = lock
         self._tell = tell
 
@@ -153,7 +158,10 @@ class RunFolder:
             self._report(name, journal)
             _check_fits(journal, len(items), block_size)
             total, there = len(items), len(journal)
-            with progress.task(title or name, total=total, done=there) as advance:
+            with (
+                self.answers.during(stage.folder, journal.blocks_done, self._tell),
+                progress.task(title or name, total=total, done=there) as advance,
+            ):
                 if there < total:
                     stage.update(done=False)
                     blocks = Blocks(
@@ -169,6 +177,7 @@ class RunFolder:
                     with stage.clock(), self.usage.during(name), closing(make(blocks)) as made:
                         for number, records in _all_missing(journal, blocks, made):
                             journal.append(_one_each(name, blocks[number], records))
+                            self.answers.finish(records)
                             advance(len(records))
             self._finish_records(stage, journal)
             return journal.read()

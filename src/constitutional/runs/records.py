@@ -20,7 +20,7 @@ class Sample(_Record):
     """A sampled text (stripped of outer white space), how it ended, and what is wrong with it."""
 
     text: str
-    ended: Literal["eos", "stop", "length", "filter"]
+    ended: Literal["eos", "stop", "length", "filter", "failed"]
     tokens: int
     seed: int
     flags: tuple[Flag, ...] = ()

@@ -30,6 +30,8 @@ class Usage(BaseModel):
     #: Requests that were answered, and how often one was sent again.
     requests: int = 0
     retries: int = 0
+    #: Requests that were given up.
+    failures: int = 0
     #: ``cached_tokens`` are those of the prompt tokens that the server had in its cache.
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -41,6 +43,7 @@ class Usage(BaseModel):
         return Usage(
             requests=self.requests + other.requests,
             retries=self.retries + other.retries,
+            failures=self.failures + other.failures,
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,

@@ -44,7 +44,7 @@ class Context:
             models.batch_size,
             models.quantize,
         )
-        return Engines(specs, self.run.usage)
+        return Engines(specs, self.run.usage, self.run.answers)
 
     def records(
         self,

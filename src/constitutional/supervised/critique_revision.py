@@ -9,6 +9,8 @@ Departures from the paper, each needed where models are small:
 - A version whose shape is broken (see :mod:`constitutional.dialogue.shape`) is kept in the record
   but not built upon: the next round criticises the last version that was whole.
 - ``no_fault`` (off by default) ends a chain once a critique finds nothing.
+- A chain ends where a server fails to write its response or a critique: nothing is built upon what
+  is not there.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from constitutional.constitution import Constitution, Principle
 from constitutional.dialogue import Conversation, PromptRecord, prompt_for
@@ -38,6 +41,19 @@ class _Growing:
     rounds: list[Round]
     whole: str
     done: bool = False
+
+
+class _Draft(NamedTuple):
+    """A chain within a round: its principle, what was said so far, and the critique in it."""
+
+    chain: _Growing
+    principle: Principle
+    spoken: Conversation
+    critique: Sample | None = None
+
+    @property
+    def id(self) -> str:
+        return self.chain.prompt.id
 
 
 class CritiqueRevision:
@@ -73,7 +89,7 @@ class CritiqueRevision:
     def _chains(self, prompts: Sequence[PromptRecord]) -> list[Chain]:
         responses = self._write([(p.id, p.conversation) for p in prompts], "assistant", "response")
         growing = [
-            _Growing(prompt, response, [], response.text)
+            _Growing(prompt, response, [], response.text, done=response.ended == "failed")
             for prompt, response in zip(prompts, responses, strict=True)
         ]
         for number in range(1, self._config.rounds + 1):
@@ -103,32 +119,34 @@ class CritiqueRevision:
         return self._constitution.draw_critique_principle(rng)
 
     def _round(self, chains: Sequence[_Growing], number: int) -> None:
-        principles = [self.principle_for(chain.prompt.id, number) for chain in chains]
-        asked = [chain.prompt.conversation.add("assistant", chain.whole) for chain in chains]
-        ids = [chain.prompt.id for chain in chains]
-        critiques: Sequence[Sample | None] = [None] * len(chains)
-        if self._config.critique:
-            asked = [
-                c.add("critique_request", p.critique)
-                for c, p in zip(asked, principles, strict=True)
-            ]
-            written = self._write(
-                list(zip(ids, asked, strict=True)), "critique", f"critique {number}", shots=True
+        drafts = [
+            _Draft(
+                chain,
+                self.principle_for(chain.prompt.id, number),
+                chain.prompt.conversation.add("assistant", chain.whole),
             )
-            asked = [c.add("critique", w.text) for c, w in zip(asked, written, strict=True)]
-            critiques = written
-        asked = [
-            c.add("revision_request", p.revision) for c, p in zip(asked, principles, strict=True)
+            for chain in chains
         ]
-        revisions = self._write(
-            list(zip(ids, asked, strict=True)), "revision", f"revision {number}", shots=True
-        )
-        for chain, principle, critique, revision in zip(
-            chains, principles, critiques, revisions, strict=True
-        ):
+        if self._config.critique:
+            drafts = self._criticised(drafts, number)
+        asked = [(d.id, d.spoken.add("revision_request", d.principle.revision)) for d in drafts]
+        revisions = self._write(asked, "revision", f"revision {number}", shots=True)
+        for (chain, principle, _, critique), revision in zip(drafts, revisions, strict=True):
             chain.rounds.append(Round(principle=principle.id, critique=critique, revision=revision))
             chain.whole = revision.text if revision.usable else chain.whole
             chain.done = critique is not None and self._finds_nothing(critique.text)
+
+    def _criticised(self, drafts: Sequence[_Draft], number: int) -> list[_Draft]:
+        """With their critiques; a chain whose critique a server fails to write is done."""
+        asked = [(d.id, d.spoken.add("critique_request", d.principle.critique)) for d in drafts]
+        critiques = self._write(asked, "critique", f"critique {number}", shots=True)
+        for draft, critique in zip(drafts, critiques, strict=True):
+            draft.chain.done = critique.ended == "failed"
+        return [
+            draft._replace(spoken=spoken.add("critique", critique.text), critique=critique)
+            for draft, (_, spoken), critique in zip(drafts, asked, critiques, strict=True)
+            if not draft.chain.done
+        ]
 
     def _finds_nothing(self, critique: str) -> bool:
         pattern = self._config.no_fault

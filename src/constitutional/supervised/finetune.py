@@ -68,10 +68,10 @@ class FinetuneReport:
 
 
 class Examples(Dataset[dict[str, Any]]):
-    """Tokenised examples as the Trainer reads them."""
+    """Tokenised examples as the Trainer reads them, and the ``numbers`` of their conversations."""
 
-    def __init__(self, examples: Sequence[TokenizedExample]):
-        self._examples = examples
+    def __init__(self, examples: Sequence[TokenizedExample], numbers: Sequence[int]):
+        self._examples, self._numbers = examples, numbers
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -83,6 +83,10 @@ class Examples(Dataset[dict[str, Any]]):
             for token, learn in zip(example.input_ids, example.loss, strict=True)
         ]
         return {"input_ids": example.input_ids, "labels": labels}
+
+    def name(self, index: int) -> str:
+        """The conversation by its place among those that were given, from 1."""
+        return f"conversation {self._numbers[index]}"
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,7 @@ def finetune(
     network, tokenizer = begin()
     examples = encode_examples(tokenizer, conversations, style, config.max_length)
     kept = [example for example in examples if not example.cut]
+    _tell_empty(conversations, progress, title)
     if not kept:
         raise InputError(
             f"there is nothing to train on: {len(examples)} examples, of which {len(examples)} are "
@@ -171,7 +176,7 @@ def finetune(
     with batching.attention(network):
         trainer = train(
             network,
-            Examples(kept),
+            Examples(kept, [n for n, example in enumerate(examples, 1) if not example.cut]),
             ExampleBatches(batching),
             settings=config,
             work=work,
@@ -199,6 +204,20 @@ def finetune(
     if snapshots.exists():
         shutil.copytree(snapshots, result / SNAPSHOTS, dirs_exist_ok=True)
     return report
+
+
+def _tell_empty(conversations: Sequence[Conversation], progress: Progress, title: str) -> None:
+    """Say how many answers hold nothing. Raises InputError where all are so."""
+    empty = sum(not conversation.last.text.strip() for conversation in conversations)
+    if empty and empty == len(conversations):
+        raise InputError(
+            f"{title}: all {empty} answers to train on are empty, from which a model learns to say "
+            "nothing: see to the file, or to the stage that wrote them"
+        )
+    if empty:
+        progress.note(
+            f"{title}: {empty} of {len(conversations)} answers are empty, and teach to say nothing"
+        )
 
 
 class Snapshots(TrainerCallback):  # type: ignore[misc]  # transformers is not typed

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import torch
@@ -238,7 +238,12 @@ def settings(url: str, **changes: Any) -> OpenAISettings:
     return OpenAISettings.model_validate({**plain, **changes})
 
 
-def engine(at: ModelServer, **changes: Any) -> OpenAIEngine:
+class HasAddress(Protocol):
+    @property
+    def url(self) -> str: ...
+
+
+def engine(at: HasAddress, **changes: Any) -> OpenAIEngine:
     """The engine of a server."""
     return OpenAIEngine(settings(at.url, **changes))
 

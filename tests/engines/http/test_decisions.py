@@ -124,7 +124,7 @@ def test_an_answer_without_probabilities_is_laid_at_the_servers_door(
         usage = '"usage": {"input_tokens": 1, "output_tokens": 0}'
         handler.reply(200, '{"answers": {"answer": {"type": "choice"}}, ' + usage + "}")
 
-    server.faults.append(bare)
+    server.faults += [bare] * 4
     with pytest.raises(EngineError, match="its answer lacks 'probabilities'"):
         _ = engine(server, choices="systemone").capabilities
 

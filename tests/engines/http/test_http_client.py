@@ -12,7 +12,8 @@ import pytest
 from model_server import ModelServer, cuts_off, engine, hangs, says, settings
 
 from constitutional.engines.base import SamplingParams, TextPrompt
-from constitutional.engines.http.client import Client, Failure
+from constitutional.engines.http.client import Client
+from constitutional.engines.http.official import Failure
 from constitutional.engines.http.wire import Body, Request
 from constitutional.errors import EngineError, InputError
 from constitutional.runs.usage import Usage
@@ -30,7 +31,7 @@ class Script:
         self.answers = list(answers)
         self.asked = 0
 
-    def __call__(self, path: str, body: Body) -> Body:
+    async def __call__(self, path: str, body: Body) -> Body:
         self.asked += 1
         answer = self.answers.pop(0)
         if isinstance(answer, Failure):
@@ -68,12 +69,13 @@ class Timed:
             rng=random.Random(0),
         )
 
-    def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
 
     def ask(self, number: int = 1, **body: Any) -> list[Body]:
-        return self.client.ask([Request("/completions", {"prompt": "x", **body})] * number)
+        asked = [Request("/completions", {"prompt": "x", **body})] * number
+        return self.client.ask(asked, lambda answer, _: answer)
 
 
 def test_a_failure_is_sent_again_after_the_wait_that_is_asked_for() -> None:
@@ -145,7 +147,7 @@ def test_the_ceiling_holds_over_sessions_and_what_was_answered_is_counted() -> N
 
 def test_an_answer_that_counts_no_tokens_is_refused() -> None:
     with pytest.raises(EngineError, match="how many tokens it took"):
-        Timed(Script({"choices": []})).ask()
+        Timed(Script(*[{"choices": []}] * 4)).ask()
 
 
 def test_no_more_requests_at_once_than_allowed(server: ModelServer) -> None:
@@ -229,3 +231,35 @@ def test_a_key_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, serve
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     with pytest.raises(InputError, match=r"environment variable JUDGE_KEY.*is not set: export it"):
         engine(server, api_key_env="JUDGE_KEY")
+
+
+def test_a_request_may_fail_for_good_where_that_is_allowed_and_never_for_want_of_a_key() -> None:
+    def ask(*answers: Any, **limits: Any) -> tuple[Timed, list[Body | None]]:
+        timed = Timed(Script(*answers), limits={"max_concurrency": 1, **limits})
+        asked = [Request("/completions", {"prompt": f"x{n}"}) for n in range(2)]
+        return timed, timed.client.ask_each(asked, lambda answer, _: answer)
+
+    refused = Failure("status 400: no", again=False, alone=True)
+    timed, found = ask(refused, counted(), max_failures=1)
+    assert found == [None, counted()]
+    assert (timed.usages[0].failures, timed.usages[0].requests) == (1, 1)
+    with pytest.raises(EngineError, match=r"status 400: no; 1 others failed before it"):
+        ask(refused, refused, max_failures=1)
+    for failure in (
+        Failure("status 401: who?", again=False),
+        Failure("status 429", again=True, after=7200.0),
+    ):
+        with pytest.raises(EngineError, match="status 4"):
+            ask(failure, counted(), max_failures=9)
+
+
+def test_a_long_wait_is_told_and_a_short_one_is_not() -> None:
+    down = Failure("status 503: down", again=True)
+    busy = Failure("status 429: slow down", again=True, after=30.0)
+    timed = Timed(Script(down, busy, counted()))
+    told: list[str] = []
+    timed.client.tell = told.append
+    timed.ask()
+    (line,) = told
+    assert line.startswith(f"engine 'judge' at {URL}: waits 3")
+    assert line.endswith("s for try 3 of 7 (status 429: slow down).")

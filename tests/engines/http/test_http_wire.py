@@ -28,7 +28,7 @@ def answer(text: str, reason: str = "stop", **more: Any) -> dict[str, Any]:
 
 
 def test_a_transcript_is_sent_as_it_stands_with_at_most_four_stop_strings() -> None:
-    path, body = sampling_request(TextPrompt("\n\nHuman: Hi"), PARAMS, 2**62, settings(URL))
+    path, body, _ = sampling_request(TextPrompt("\n\nHuman: Hi"), PARAMS, 2**62, settings(URL))
     assert path == "/completions"
     assert body == {
         "model": "served",
@@ -42,7 +42,7 @@ def test_a_transcript_is_sent_as_it_stands_with_at_most_four_stop_strings() -> N
 
 def test_vllm_goes_on_with_a_begun_answer_without_thinking_from_the_whole_distribution() -> None:
     chat = settings(URL, style="chat", server="vllm")
-    path, body = sampling_request(ASKED, PARAMS, 1, chat)
+    path, body, _ = sampling_request(ASKED, PARAMS, 1, chat)
     assert path == "/chat/completions"
     assert body["messages"][-1] == {"role": "assistant", "content": "The answer is:"}
     assert body["continue_final_message"] is True

@@ -1,123 +1,51 @@
-"""The official client, asked politely: limits, retries, a cost ceiling, an account, and no key in
-any word that leaves this file.
+"""Requests within the limits of an engine: at once, a minute, in dollars; retries; an account.
+
+A request that waits to be sent again holds no place among those under way, so that a faulty server
+costs what it takes to answer and little more.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import asyncio
 import os
 import random
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, Generic, TypeVar
 
-from constitutional.engines.http.limits import Bucket, backoff, retry_after
+from constitutional.engines.http.limits import Bucket, backoff
+from constitutional.engines.http.official import Failure
 from constitutional.engines.http.settings import OpenAISettings
-from constitutional.engines.http.wire import Body, Request, tokens_of
-from constitutional.errors import EngineError, InputError, MissingExtraError
+from constitutional.engines.http.wire import Body, Request, prompt_end, tokens_of
+from constitutional.errors import EngineError
+from constitutional.runs.answers import AnswerLog
 from constitutional.runs.usage import Usage
 
-RETRIED = frozenset({408, 409, 429})
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
 #: A server that asks for a longer wait than this is not waited for.
 PATIENCE = 900.0
-#: Characters of a server's message that are shown.
-LONGEST = 300
+#: How often an answer that cannot be read is asked for again: it may have been paid for.
+REREAD = 3
+#: Seconds from which on the user is told of a wait, and between two such lines.
+TOLD = 10.0
 #: Characters of English in a token, roughly, for what a prompt will take of a token allowance.
 _CHARACTERS = 4
 
-
-class Failure(Exception):
-    """A request that brought no answer: why, and whether and when it may be sent again."""
-
-    def __init__(self, why: str, *, again: bool, after: float | None = None):
-        super().__init__(why)
-        self.again, self.after = again, after
-
-
 #: Sends a body to a path of the server; raises Failure.
-Post = Callable[[str, Body], Body]
+Post = Callable[[str, Body], Awaitable[Body]]
+#: Finds in an answer, to a body that was sent, what it was asked for.
+Read = Callable[[Body, Body], T]
 
 
-def api_key(settings: OpenAISettings) -> str | None:
-    """The key from the environment. Raises InputError where the named variable is not set."""
-    if settings.api_key_env is None:
-        return None
-    key = os.environ.get(settings.api_key_env)
-    if not key:
-        raise InputError(
-            f"{settings.model} at {settings.base_url} needs a key in the environment variable "
-            f"{settings.api_key_env} ('api_key_env'), which is not set: export it"
-        )
-    return key
-
-
-def check_ready(settings: OpenAISettings) -> None:
-    """Raise MissingExtraError or InputError where no request could be sent."""
-    if importlib.util.find_spec("openai") is None:
-        raise MissingExtraError("openai", "openai", "The engine of a server")
-    api_key(settings)
-
-
-class OfficialClient:
-    """Posts through the `openai` package. Raises MissingExtraError and InputError when made."""
-
-    def __init__(self, settings: OpenAISettings):
-        check_ready(settings)
-        import openai
-
-        self._openai: Any = openai
-        self._key = api_key(settings)
-        self._timeout = settings.limits.timeout
-        self._client = openai.OpenAI(
-            api_key=self._key or "none",
-            base_url=settings.base_url,
-            timeout=self._timeout,
-            max_retries=0,  # ours are counted, and wait as long as they are told to
-        )
-
-    def __call__(self, path: str, body: Body) -> Body:
-        """The answer to ``body``; raises Failure."""
-        openai = self._openai
-        # Raised below and not in the handlers: the client's own exceptions carry the request with
-        # its headers, and must not hang on ours.
-        try:
-            answer: Any = self._client.post(path, cast_to=object, body=body)
-            if isinstance(answer, dict):
-                return answer
-            why, again, after = f"no JSON object: {answer!r}", False, None
-        except openai.APIStatusError as error:
-            why, again, after = _status(error)
-        except openai.APITimeoutError:
-            why, again, after = f"no answer within {self._timeout:g} s", True, None
-        except openai.APIConnectionError as error:
-            cause = type(error.__cause__).__name__ if error.__cause__ else "no connection"
-            why, again, after = f"it cannot be reached, or broke off ({cause})", True, None
-        except (openai.OpenAIError, ValueError) as error:
-            why, again, after = f"its answer cannot be read ({type(error).__name__})", True, None
-        # before it is cut short, or half of an echoed key would be left
-        why = why if self._key is None else why.replace(self._key, "[key]")
-        raise Failure(
-            why if len(why) <= LONGEST else f"{why[:LONGEST]}...", again=again, after=after
-        )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-
-def _status(error: Any) -> tuple[str, bool, float | None]:
-    """Why a request was refused, whether it may be sent again, and after how many seconds."""
-    body = error.body
-    said = body.get("message") or body.get("detail") if isinstance(body, dict) else None
-    said = " ".join(str(said or error.response.text).split())
-    again = error.status_code in RETRIED or error.status_code >= 500
-    if error.code == "insufficient_quota":
-        again = False  # a 429 that no waiting cures
-    why = f"status {error.status_code}: {said}" if said else f"status {error.status_code}"
-    return why, again, retry_after(error.response.headers)
+def _to_stderr(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -125,7 +53,8 @@ class Client:
     """Sends requests within the limits of an engine and keeps its account.
 
     ``spent`` is what earlier sessions of the run have cost; ``record`` gets the account of each
-    call. Clock, sleep and chance are given by tests.
+    call; ``log`` keeps answers until their block is done; ``tell`` gets a sentence about a long
+    wait. Clock, sleep and chance are given by tests.
     """
 
     who: str
@@ -133,98 +62,170 @@ class Client:
     post: Post
     spent: float = 0.0
     record: Callable[[Usage], None] = lambda usage: None
+    log: AnswerLog = field(default_factory=AnswerLog)
+    tell: Callable[[str], None] = _to_stderr
     clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], object] | None = None
+    sleep: Callable[[float], Awaitable[object]] | None = None
     rng: random.Random = field(default_factory=random.Random)
 
     def __post_init__(self) -> None:
         limits = self.settings.limits
         self._requests = _bucket(limits.requests_per_minute, self.clock)
         self._tokens = _bucket(limits.tokens_per_minute, self.clock)
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._pause = self.sleep or self._stop.wait  # a wait ends when the call does
         self._usage = Usage()
+        self._failures = 0
+        self._told = -TOLD
 
-    def ask(self, requests: Sequence[Request], *, free: bool = False) -> list[Body]:
-        """The answers, in order. The first failure ends all that are not under way.
+    @property
+    def where(self) -> str:
+        """Who is asked, and at which address, for errors."""
+        return f"{self.who} at {self.settings.base_url}"
 
-        Raises EngineError. What was answered is in the account also then; ``free`` requests, which
-        no model works on, are not.
+    def ask(self, requests: Sequence[Request], read: Read[T], *, free: bool = False) -> list[T]:
+        """What ``read`` finds in the answers, in order. The first failure ends those that wait.
+
+        An answer in which it finds nothing (EngineError, LookupError, TypeError, ValueError) is
+        asked for again. Raises EngineError. What was answered is in the account also then;
+        ``free`` requests, which no model works on, are not.
         """
+        found = self._ask(requests, _Call(read, free))
+        return [each for each in found if each is not None]
+
+    def ask_each(self, requests: Sequence[Request], read: Read[T]) -> list[T | None]:
+        """The same, and None for each request that fails for good, up to ``max_failures``."""
+        return self._ask(requests, _Call(read, may_fail=True))
+
+    def _ask(self, requests: Sequence[Request], call: _Call[T]) -> list[T | None]:
         if not requests:
             return []
-        workers = min(self.settings.limits.max_concurrency, len(requests))
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="openai engine")
-        self._stop.clear()
+        keys = [self.log.key(self.settings.base_url, *request) for request in requests]
         try:
-            futures = [pool.submit(self._one, request, free) for request in requests]
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-            return [future.result() for future in futures]
+            return run_in_background(self._all(requests, keys, call))
         finally:
-            self._stop.set()
-            pool.shutdown(cancel_futures=True)
-            with self._lock:
-                usage, self._usage = self._usage, Usage()
+            usage, self._usage = self._usage, Usage()
             self.record(usage)
+            self.log.counted()
 
-    def _one(self, request: Request, free: bool) -> Body:
-        estimate = 0.0 if free else _estimate(request.body)
-        for attempt in range(1, self.settings.limits.retries + 2):
-            if self._stop.is_set():
-                raise EngineError(f"{self.who}: another request of the same call failed")
-            self._refuse_above_ceiling()
-            self._wait_for_allowance(estimate)
-            try:
-                answer = self.post(request.path, request.body)
-            except Failure as failure:
-                self._wait_or_give_up(failure, attempt)
-                continue
-            if not free:
+    async def _all(
+        self, requests: Sequence[Request], keys: Sequence[str], call: _Call[T]
+    ) -> list[T | None]:
+        call.begin(self.settings.limits.max_concurrency)
+        work = [self._one(request, key, call) for request, key in zip(requests, keys, strict=True)]
+        tasks = [asyncio.create_task(each) for each in work]
+        try:
+            _, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            call.stop.set()
+            if rest:  # what is under way is paid for: it is waited for, and kept
+                await asyncio.wait(rest)
+        finally:
+            for task in tasks:
+                task.cancel()
+        failed = [error for task in tasks if task.done() and (error := task.exception())]
+        first = [error for error in failed if not isinstance(error, _Ended)]
+        if failed:
+            raise (first or failed)[0]
+        return [task.result() for task in tasks]
+
+    async def _one(self, request: Request, key: str, call: _Call[T]) -> T | None:
+        kept = self.log.get(key)
+        if kept is not None:
+            if not kept.counted and not call.free:
+                self._count(kept.answer)
+            return call.read(kept.answer, request.body)
+        attempt = 1
+        while True:
+            async with call.places:
+                try:
+                    return await self._try(request, key, call)
+                except Failure as problem:
+                    failure = problem
+            if not self._again(failure, attempt):
+                return self._given_up(failure, attempt, request, call)
+            await self._wait(failure, attempt, call)
+            attempt += 1
+
+    async def _try(self, request: Request, key: str, call: _Call[T]) -> T:
+        """Send a request once. Raises Failure, and EngineError where nothing more may be sent."""
+        if call.stop.is_set():
+            raise _Ended(f"{self.who}: another request of the same call failed")
+        self._refuse_above_ceiling()
+        estimate = 0.0 if call.free else _estimate(request.body)
+        await self._wait_for_allowance(estimate, call)
+        answer = await self.post(request.path, request.body)
+        try:
+            found = call.read(answer, request.body)
+            if not call.free:
                 self._count(answer, estimate)
-            return answer
-        raise AssertionError("the last attempt returns or raises")
+        except (EngineError, LookupError, TypeError, ValueError) as error:
+            said = str(error) if isinstance(error, EngineError) else f"its answer lacks {error}"
+            raise Failure(said, again=True, malformed=True) from None
+        self.log.put(key, answer)
+        return found
 
-    def _wait_for_allowance(self, estimate: float) -> None:
+    async def _wait_for_allowance(self, estimate: float, call: _Call[T]) -> None:
         waits = [
             self._requests.take(1) if self._requests else 0.0,
             self._tokens.take(estimate) if self._tokens else 0.0,
         ]
         if max(waits) > 0:
-            self._pause(max(waits))
+            await self._pause(max(waits), "the requests and tokens a minute of 'limits'", call)
 
-    def _wait_or_give_up(self, failure: Failure, attempt: int) -> None:
+    def _again(self, failure: Failure, attempt: int) -> bool:
+        most = self.settings.limits.retries
+        return (
+            failure.again
+            and not (failure.after is not None and failure.after > PATIENCE)
+            and attempt <= (min(REREAD, most) if failure.malformed else most)
+        )
+
+    async def _wait(self, failure: Failure, attempt: int, call: _Call[T]) -> None:
+        self._usage += Usage(retries=1)
+        if not failure.malformed:  # a server that answers needs no rest
+            pause = backoff(attempt, failure.after, self.rng)
+            again = f"try {attempt + 1} of {self.settings.limits.retries + 1} ({failure})"
+            await self._pause(pause, again, call)
+
+    async def _pause(self, seconds: float, before: str, call: _Call[T]) -> None:
+        now = self.clock()
+        if seconds >= TOLD and now - self._told >= TOLD:
+            self._told = now
+            self.tell(f"{self.where}: waits {seconds:.0f} s for {before}.")
+        if self.sleep is not None:
+            await self.sleep(seconds)
+            return
+        with suppress(TimeoutError):  # a wait ends when the call does
+            await asyncio.wait_for(call.stop.wait(), seconds)
+
+    def _given_up(
+        self, failure: Failure, attempt: int, request: Request, call: _Call[T]
+    ) -> T | None:
+        """None where the request may fail; raises EngineError where the run has to stop."""
         tries = "" if attempt == 1 else f" (tried {attempt} times)"
         too_long = failure.after is not None and failure.after > PATIENCE
-        if not failure.again or too_long or attempt > self.settings.limits.retries:
-            asks = f"; it asks to wait {failure.after:.0f} s" if too_long else ""
-            where = f"{self.who} at {self.settings.base_url}"
-            raise EngineError(f"{where}: {failure}{asks}{tries}") from None
-        with self._lock:
-            self._usage += Usage(retries=1)
-            pause = backoff(attempt, failure.after, self.rng)
-        self._pause(pause)
+        asks = f"; it asks to wait {failure.after:.0f} s" if too_long else ""
+        cause, most = f"{failure}{asks}{tries}", self.settings.limits.max_failures
+        if call.may_fail and failure.alone and not too_long and self._failures < most:
+            self._failures += 1
+            self._usage += Usage(failures=1)
+            self.log.fail(self.who, cause, prompt_end(request.body), request.seed)
+            return None
+        many = f"; {self._failures} others failed before it" if self._failures else ""
+        raise EngineError(f"{self.where}: {cause}{many}")
 
-    def _count(self, answer: Body, estimate: float) -> None:
-        try:
-            tokens = tokens_of(answer)
-        except EngineError as error:
-            raise EngineError(f"{self.who} at {self.settings.base_url}: {error}") from None
+    def _count(self, answer: Body, estimate: float = 0.0) -> None:
+        tokens = tokens_of(answer)
         if self._tokens:
             self._tokens.take(tokens.prompt + tokens.completion - estimate)
         prices = self.settings.prices
         usd = None if prices is None else prices.usd(**tokens._asdict())
-        with self._lock:
-            self.spent += usd or 0.0
-            self._usage += Usage(
-                requests=1,
-                prompt_tokens=tokens.prompt,
-                cached_tokens=tokens.cached,
-                completion_tokens=tokens.completion,
-                usd=usd,
-            )
+        self.spent += usd or 0.0
+        self._usage += Usage(
+            requests=1,
+            prompt_tokens=tokens.prompt,
+            cached_tokens=tokens.cached,
+            completion_tokens=tokens.completion,
+            usd=usd,
+        )
 
     def _refuse_above_ceiling(self) -> None:
         ceiling = self.settings.limits.max_usd
@@ -233,6 +234,42 @@ class Client:
                 f"{self.who} has cost {self.spent:.4f} dollars, and max_usd is {ceiling:g}: what "
                 "is finished is kept; raise max_usd and give the same command to go on"
             )
+
+
+class _Ended(EngineError):
+    """A request that was not sent, because another one failed."""
+
+
+class _Call(Generic[T_co]):
+    """What the requests of one call share."""
+
+    def __init__(self, read: Read[T_co], free: bool = False, *, may_fail: bool = False):
+        self.read, self.free, self.may_fail = read, free, may_fail
+
+    def begin(self, places: int) -> None:
+        """Make what waits; in the event loop."""
+        self.places, self.stop = asyncio.Semaphore(places), asyncio.Event()
+
+
+def run_in_background(work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, done in an event loop of its own thread.
+
+    Not in a loop of this thread: there may be one already, as in a notebook. An interrupt ends it.
+    """
+    future = asyncio.run_coroutine_threadsafe(work, _loop(os.getpid()))
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+@cache
+def _loop(process: int) -> asyncio.AbstractEventLoop:
+    """The event loop of this process, in which all servers are asked; it ends with the process."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="requests to servers", daemon=True).start()
+    return loop
 
 
 def _bucket(per_minute: float | None, clock: Callable[[], float]) -> Bucket | None:

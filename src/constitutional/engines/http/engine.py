@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import PurePath
-from typing import Any
 
 from constitutional.engines.base import (
     Capabilities,
@@ -18,7 +17,7 @@ from constitutional.engines.base import (
     Style,
     TextPrompt,
 )
-from constitutional.engines.http.client import Client, OfficialClient, Post
+from constitutional.engines.http.client import Client, Post, Read, run_in_background
 from constitutional.engines.http.decisions import (
     SCORED_AT_ONCE,
     decided,
@@ -26,6 +25,7 @@ from constitutional.engines.http.decisions import (
     scored,
     scoring_request,
 )
+from constitutional.engines.http.official import OfficialClient
 from constitutional.engines.http.settings import OpenAISettings
 from constitutional.engines.http.wire import (
     COMPLETIONS,
@@ -41,6 +41,7 @@ from constitutional.engines.http.wire import (
 from constitutional.engines.system import with_system
 from constitutional.engines.walk import TopLogprobs, walk_texts, walk_tokens
 from constitutional.errors import EngineError
+from constitutional.runs.answers import AnswerLog
 from constitutional.runs.usage import Usage
 
 #: Asked once, to see whether log-probabilities come with the answer.
@@ -52,8 +53,8 @@ class OpenAIEngine:
     """A model behind a server. See :class:`~.base.Engine` for the methods.
 
     ``who`` is what errors call it (the model's name). ``spent`` is what it has cost this run in
-    earlier sessions, in dollars; ``record`` gets the account of every call. ``post`` takes the
-    place of the official client in tests.
+    earlier sessions, in dollars; ``record`` gets the account of every call; ``log`` keeps answers
+    until their block is done. ``post`` takes the place of the official client in tests.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class OpenAIEngine:
         who: str | None = None,
         spent: float = 0.0,
         record: Callable[[Usage], None] = lambda usage: None,
+        log: AnswerLog | None = None,
         post: Post | None = None,
     ):
         self.settings = settings
@@ -73,6 +75,7 @@ class OpenAIEngine:
             post=self._post,
             spent=spent,
             record=record,
+            log=log or AnswerLog(),
         )
 
     @property
@@ -111,7 +114,8 @@ class OpenAIEngine:
     ) -> list[Completion]:
         """One completion for each prompt, in order; the seed is sent where the server takes one.
 
-        Thoughts are cut off. Raises EngineError where the server fails or refuses.
+        Thoughts are cut off. A request that fails for good gives a ``failed`` one, up to
+        ``max_failures``. Raises EngineError where the server fails or refuses beyond that.
         """
         if len(prompts) != len(seeds):
             raise EngineError(
@@ -119,13 +123,14 @@ class OpenAIEngine:
             )
         if params.logprobs:
             raise EngineError(f"{self.name} gives no log-probabilities of what it samples")
-        answers = self._client.ask(
+        found = self._client.ask_each(
             [
                 sampling_request(self._prefaced(prompt), params, seed, self.settings)
                 for prompt, seed in zip(prompts, seeds, strict=True)
-            ]
+            ],
+            lambda answer, _: completion_of(answer, params.stop),
         )
-        return [self._read(completion_of, answer, params.stop) for answer in answers]
+        return [Completion("", "failed", 0) if each is None else each for each in found]
 
     def choice_logprobs(
         self, prompts: Sequence[Prompt], choices: Sequence[str]
@@ -133,8 +138,8 @@ class OpenAIEngine:
         """For each prompt the log-probability of each choice as what comes next.
 
         A choice of several tokens counts the sum over them. NaN where the server does not tell it:
-        it gives its likeliest tokens alone, and the choice is not among them. Raises EngineError
-        where the server leaves log-probabilities out.
+        it gives its likeliest tokens alone, and the choice is not among them; or a request for it
+        failed for good. Raises EngineError where the server leaves log-probabilities out.
         """
         if not choices or "" in choices or len(set(choices)) < len(choices):
             raise EngineError(f"choices must be different texts, none empty: {list(choices)}")
@@ -145,19 +150,19 @@ class OpenAIEngine:
     def close(self) -> None:
         """Close the connections."""
         if isinstance(self._post, OfficialClient):
-            self._post.close()
+            run_in_background(self._post.close())
 
     def _prefaced(self, prompt: Prompt) -> Prompt:
         return with_system(prompt, self.settings.system)
 
     def _try(self, probe: Sequence[Prompt]) -> None:
-        """One short request in the way in which choices will be asked for."""
+        """One short request in the way in which choices will be asked for, which may not fail."""
         if self.settings.way in ("decisions", "systemone"):
-            self._decide(probe, _PROBE_CHOICES)
+            self._client.ask(*self._decisions(probe, _PROBE_CHOICES))
         elif self.settings.way == "generative_scoring":
             self._by_tokens(probe, _PROBE_CHOICES)
         else:
-            self._likeliest(probe)
+            self._client.ask(*self._tops(probe))
 
     def _weigh(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> list[tuple[float, ...]]:
         if self.settings.way in ("decisions", "systemone"):
@@ -187,23 +192,22 @@ class OpenAIEngine:
 
     def _decide(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> list[tuple[float, ...]]:
         """By an endpoint that is made for decisions."""
-        answers = self._client.ask(
-            [decision_request(prompt, choices, self.settings) for prompt in prompts]
-        )
-        return [self._read(decided, answer, choices) for answer in answers]
+        found = self._client.ask_each(*self._decisions(prompts, choices))
+        return [tuple(math.nan for _ in choices) if each is None else each for each in found]
+
+    def _decisions(
+        self, prompts: Sequence[Prompt], choices: Sequence[str]
+    ) -> tuple[list[Request], Read[tuple[float, ...]]]:
+        """What is asked, and how the answers are read."""
+        requests = [decision_request(prompt, choices, self.settings) for prompt in prompts]
+        return requests, lambda answer, _: decided(answer, choices)
 
     def _likeliest(self, prompts: Sequence[Prompt]) -> list[TopLogprobs]:
-        answers = self._client.ask([choice_request(prompt, self.settings) for prompt in prompts])
-        return [self._present(self._read(top_logprobs_of, answer)) for answer in answers]
+        return [each or {} for each in self._client.ask_each(*self._tops(prompts))]
 
-    def _present(self, found: TopLogprobs | None) -> TopLogprobs:
-        if found is None:
-            raise EngineError(
-                f"{self._client.who} at {self.settings.base_url} was asked for log-probabilities "
-                "and answers without them: set choices: votes to have it vote, or serve the model "
-                "by a server that has them"
-            )
-        return found
+    def _tops(self, prompts: Sequence[Prompt]) -> tuple[list[Request], Read[TopLogprobs]]:
+        """What is asked, and how the answers are read."""
+        return [choice_request(prompt, self.settings) for prompt in prompts], _present
 
     def _by_tokens(
         self, prompts: Sequence[Prompt], choices: Sequence[str]
@@ -227,13 +231,13 @@ class OpenAIEngine:
     def _tokenise(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
         path = beside_v1(self.settings, "/tokenize")
         bodies = [_tokenise_body(prompt, self.settings) for prompt in prompts]
-        answers = self._client.ask([Request(path, body) for body in bodies], free=True)
-        return [tuple(self._read(lambda answer: answer["tokens"], answer)) for answer in answers]
+        requests = [Request(path, body) for body in bodies]
+        return self._client.ask(requests, lambda answer, _: tuple(answer["tokens"]), free=True)
 
     def _of_tokens(
         self, asked: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
     ) -> list[list[float]]:
-        answers = self._client.ask(
+        tops = self._client.ask_each(
             [
                 Request(
                     COMPLETIONS,
@@ -248,11 +252,11 @@ class OpenAIEngine:
                     },
                 )
                 for before, tokens in asked
-            ]
+            ],
+            _present,
         )
-        tops = [self._present(self._read(top_logprobs_of, answer)) for answer in answers]
         return [
-            [top.get(f"token_id:{token}", math.nan) for token in tokens]
+            [(top or {}).get(f"token_id:{token}", math.nan) for token in tokens]
             for top, (_, tokens) in zip(tops, asked, strict=True)
         ]
 
@@ -267,24 +271,27 @@ class OpenAIEngine:
             for token, befores in after.items()
             for at in range(0, len(befores), SCORED_AT_ONCE)
         ]
-        answers = self._client.ask(
-            [scoring_request(befores, token, self.settings) for token, befores in parts]
+        answers = self._client.ask_each(
+            [scoring_request(befores, token, self.settings) for token, befores in parts],
+            lambda answer, body: scored(answer, body["items"]),
         )
         found = {
             (before, token): score
-            for (token, befores), answer in zip(parts, answers, strict=True)
-            for before, score in zip(befores, self._read(scored, answer, befores), strict=True)
+            for (token, befores), scores in zip(parts, answers, strict=True)
+            for before, score in zip(befores, scores or [math.nan] * len(befores), strict=True)
         }
         return [[found[before, token] for token in tokens] for before, tokens in asked]
 
-    def _read(self, read: Callable[..., Any], answer: Body, *more: object) -> Any:
-        """``read`` of an answer, with a fault in the answer laid at the server's door."""
-        try:
-            return read(answer, *more)
-        except (EngineError, LookupError, TypeError, ValueError) as error:
-            said = error if isinstance(error, EngineError) else f"its answer lacks {error}"
-            where = f"{self._client.who} at {self.settings.base_url}"
-            raise EngineError(f"{where}: {said}") from None
+
+def _present(answer: Body, _: Body) -> TopLogprobs:
+    """The likeliest next tokens. Raises EngineError where the server left them out."""
+    found = top_logprobs_of(answer)
+    if found is None:
+        raise EngineError(
+            "it was asked for log-probabilities and answers without them: set choices: votes to "
+            "have it vote, or serve the model by a server that has them"
+        )
+    return found
 
 
 def _continued(prompt: Prompt, text: str) -> Prompt:

@@ -45,10 +45,13 @@ class Limits(_Section):
     requests_per_minute: float | None = Field(default=None, gt=0)
     #: Prompt and completion together; a prompt is estimated until the server has counted it.
     tokens_per_minute: float | None = Field(default=None, gt=0)
-    #: Seconds that an answer may take.
+    #: Seconds that an answer may take, from looking up the address to its last byte.
     timeout: float = Field(default=120.0, gt=0)
     #: How often a request is sent again after 408, 409, 429, 5xx, a timeout or a lost connection.
     retries: int = Field(default=6, ge=0)
+    #: Requests that may fail for good before the run stops; each leaves its place empty, marked so,
+    #: and is written down with its cause. Other processes count their own.
+    max_failures: int = Field(default=0, ge=0)
     #: The run stops, and keeps what it has, once this engine has cost so much.
     max_usd: float | None = Field(default=None, gt=0)
 

@@ -20,14 +20,17 @@ from constitutional.engines.walk import TopLogprobs
 from constitutional.errors import EngineError
 
 COMPLETIONS, CHAT = "/completions", "/chat/completions"
+#: Characters of a prompt by which a failed request is told.
+_SHOWN = 200
 Body = dict[str, Any]
 
 
 class Request(NamedTuple):
-    """Where a body goes."""
+    """Where a body goes; ``seed`` is that of the sample, also where the server takes none."""
 
     path: str
     body: Body
+    seed: int | None = None
 
 
 class Tokens(NamedTuple):
@@ -43,7 +46,7 @@ def sampling_request(
 ) -> Request:
     """A request for one sampled text."""
     dialect = settings.dialect
-    path, body = _opened(prompt, settings)
+    path, body, _ = _opened(prompt, settings)
     body[_length_key(path, settings)] = params.max_new_tokens
     body["temperature"] = params.temperature
     if stops := params.stop[: dialect.stops]:
@@ -52,12 +55,12 @@ def sampling_request(
         body |= dialect.whole_distribution
         if dialect.seed_bits:
             body["seed"] = seed % 2**dialect.seed_bits
-    return Request(path, body)
+    return Request(path, body, seed)
 
 
 def choice_request(prompt: Prompt, settings: OpenAISettings) -> Request:
     """A request for the log-probabilities of the likeliest next tokens."""
-    path, body = _opened(prompt, settings)
+    path, body, _ = _opened(prompt, settings)
     body |= {_length_key(path, settings): 1, "temperature": 0.0}
     if path == CHAT:
         body |= {"logprobs": True, "top_logprobs": settings.top_logprobs}
@@ -102,6 +105,13 @@ def beside_v1(settings: OpenAISettings, path: str) -> str:
     """The address of an endpoint that stands beside ``/v1`` and not below it."""
     parts = urlsplit(settings.base_url)
     return f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix('/v1')}{path}"
+
+
+def prompt_end(body: Body) -> str:
+    """How the prompt of a request ends, for people; "" of one that is token ids."""
+    messages = body.get("messages") or [{}]
+    found = body.get("prompt") or body.get("input") or messages[-1].get("content")
+    return found[-_SHOWN:] if isinstance(found, str) else ""
 
 
 def completion_of(answer: Body, stop: Sequence[str]) -> Completion:
