@@ -271,7 +271,7 @@ def _side(row: Mapping[str, Any], key: str, place: Place) -> str | list[Turn]:
     for message in value:
         role = message.get("role") if isinstance(message, Mapping) else None
         content = message.get("content") if isinstance(message, Mapping) else None
-        if role not in _ROLES or not isinstance(content, str):
+        if not isinstance(role, str) or role not in _ROLES or not isinstance(content, str):
             raise _wrong(
                 place,
                 f"each message of {key!r} needs the role 'user' or 'assistant' and a 'content', "
