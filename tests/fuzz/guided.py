@@ -38,7 +38,9 @@ def run_guided(name: str, cases: int, seed: int, corpus: Path | None = None) -> 
             check=False,
         )
         if not out.exists():
-            raise RuntimeError(told.stderr[-3000:].decode(errors="replace"))
+            said = told.stderr.decode(errors="replace").splitlines()
+            told_last = [line for line in said if "Instrumenting" not in line][-60:]
+            raise RuntimeError("\n".join(told_last))
         found: Found = pickle.loads(out.read_bytes())  # of our own process
         return found
 
@@ -73,6 +75,7 @@ def main() -> None:
             f"-max_len={LONGEST}",
             "-timeout=0",  # our own limit is on processor time
             "-rss_limit_mb=8000",
+            f"-artifact_prefix={corpus}/",
             "-verbosity=0",
             corpus,
         ],

@@ -35,8 +35,8 @@ class NotASentenceError(AssertionError):
 class Target:
     """A reader. ``read`` takes a case, and returns or raises ConstitutionalError.
 
-    ``make`` draws a case that is built from valid examples; ``of_bytes`` makes one of any bytes, beginning
-    with ``seeds``, and is None where there is nothing to be said by bytes.
+    ``make`` draws a case that is built from valid examples; ``of_bytes`` makes one of any bytes,
+    beginning with ``seeds``, and is None where there is nothing to be said by bytes.
     """
 
     name: str
@@ -95,13 +95,17 @@ def _marked(error: BaseException) -> str:
 
 @contextmanager
 def _limited(seconds: float) -> Iterator[None]:
+    over = False
+
     def stop(*_: object) -> None:
-        raise TooSlowError(f"more than {seconds:g} s of processor time")
+        if not over:  # one that comes after the end is nobody's
+            raise TooSlowError(f"more than {seconds:g} s of processor time")
 
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
+        over = True
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)

@@ -216,6 +216,10 @@ def _json(text: str) -> Any:
         ) from None
     except RecursionError:
         raise FormatError("nested too deeply; expected a constitution") from None
+    except FormatError:
+        raise
+    except ValueError:  # a number of thousands of digits
+        raise FormatError("a number in it is too long; expected a constitution") from None
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
