@@ -54,8 +54,9 @@ NASTY = {
     "word": "null",
 }
 _PARTS = (
-    "\n\nHuman:", "\n\nAssistant:", "\n\nH:", "\n\nA:", "\n\nCritique:", " (A)", "(B)", "[[[", "]]]",
-    "\n", " ", "{}", "x", "The answer is:", "<think>", "</think>", "\ud800", "\0", "\u2028", "I'm sorry",
+    "\n\nHuman:", "\n\nAssistant:", "\n\nH:", "\n\nA:", "\n\nCritique:", " (A)", "(B)", "[[[",
+    "]]]", "\n", " ", "{}", "x", "The answer is:", "<think>", "</think>", "\ud800", "\0", "\u2028",
+    "I'm sorry",
     "\n\nHuman:\n", "(A)(B)", "-", "#", ":", "1. ", "```CONSTITUTION", "```",
 )  # fmt: skip
 _NUMBERS = (

@@ -119,7 +119,10 @@ RANKED: list[Any] = [
     },
     {
         "prompt": "Name a moss.",
-        "answers": [{"text": "Sphagnum.", "upvotes": 7, "accepted": True}, {"text": "x", "upvotes": 0}],
+        "answers": [
+            {"text": "Sphagnum.", "upvotes": 7, "accepted": True},
+            {"text": "x", "upvotes": 0},
+        ],
     },
 ]
 RATED: list[Any] = [
@@ -155,7 +158,10 @@ VOTES: list[Any] = [
     },
 ]
 ANSWERS: list[Any] = [
-    {"rl_prompt": f"{_ASKED}\n\nAssistant:", "sampled_answers": [{"sampled_string": "No.\n\nHuman:"}]},
+    {
+        "rl_prompt": f"{_ASKED}\n\nAssistant:",
+        "sampled_answers": [{"sampled_string": "No.\n\nHuman:"}],
+    },
     {"prompt": "Name a moss.", "response": "I'm sorry, but I can't help with that."},
     {"prompt": "Name a moss.", "answer": "Sphagnum is a moss. It grows in bogs."},
     {
@@ -222,8 +228,8 @@ CONSTITUTION: dict[str, Any] = {
     ],
     "few_shots": {
         "critique_revision": [
-            [{"human": "Hi"}, {"assistant": "No"}, {"critique_request": "Why?"}, {"critique": "So."},
-             {"revision_request": "Do"}, {"revision": "Yes"}],
+            [{"human": "Hi"}, {"assistant": "No"}, {"critique_request": "Why?"},
+             {"critique": "So."}, {"revision_request": "Do"}, {"revision": "Yes"}],
         ],
         "comparison": [{"conversation": [{"human": "Hi"}], "better": "Yes", "worse": "No"}],
         "cot": [{"conversation": [{"human": "Hi"}], "response_a": "Yes", "response_b": "No",

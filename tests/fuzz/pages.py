@@ -23,8 +23,8 @@ from constitutional.recipe import load_recipe
 from constitutional.runs import RunFolder
 from constitutional.web.app import make_app
 from constitutional.web.chat.answering import LONGEST_MESSAGE
-from constitutional.web.security import MAX_BODY_BYTES
 from constitutional.web.sections import chat_and_arena
+from constitutional.web.security import MAX_BODY_BYTES
 from constitutional.web.served import served
 
 _OURS = {"Origin": "http://localhost:8020"}
@@ -114,7 +114,9 @@ def ask(case: Asked) -> None:
     """Ask; whatever is not an answer, or lacks the policy of our pages, is a fault."""
     url = case.path + (f"?{case.query}" if case.query else "")
     client = browser()
-    headers = [(k.encode("latin-1", "replace"), v.encode("utf-8", "replace")) for k, v in case.headers]
+    headers = [
+        (k.encode("latin-1", "replace"), v.encode("utf-8", "replace")) for k, v in case.headers
+    ]
     kept = dict(client.cookies)
     try:
         answered = client.request(case.method, url, headers=headers, content=case.body)
@@ -122,7 +124,9 @@ def ask(case: Asked) -> None:
         client.cookies.clear()
         for name, there in kept.items():
             client.cookies.set(name, there)
-    assert answered.status_code in _ANSWERS, f"{case.method} {case.path[:20]}: {answered.status_code}"
+    assert answered.status_code in _ANSWERS, (
+        f"{case.method} {case.path[:20]}: {answered.status_code}"
+    )
     assert "content-security-policy" in answered.headers
     assert not answered.headers.get("location", "/").startswith(("//", "http"))
     if answered.headers.get("content-type", "").startswith("application/json"):
@@ -218,7 +222,8 @@ def _body(rng: Random) -> tuple[bytes, str]:
     if kind == 0:
         return text(rng).encode("utf-8", "surrogatepass"), _FORM
     if kind == 1:
-        part = b'--x\r\nContent-Disposition: form-data; name="name"; filename="a"\r\n\r\nBen\r\n--x--\r\n'
+        head = b'--x\r\nContent-Disposition: form-data; name="name"; filename="a"\r\n'
+        part = head + b"\r\nBen\r\n--x--\r\n"
         at = rng.randrange(len(part))
         hurt = part[:at] + bytes([rng.randrange(256)]) + part[at + rng.randrange(3) :]
         return hurt, "multipart/form-data; boundary=x"
@@ -237,4 +242,4 @@ def _body(rng: Random) -> tuple[bytes, str]:
 
 def page_targets() -> list[Target]:
     """The pages. Bytes are not guided here: the code between is the framework's."""
-    return [Target("web pages", _asked, ask, share=20)]
+    return [Target("web pages", _asked, ask, share=12)]

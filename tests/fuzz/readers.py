@@ -242,12 +242,12 @@ def read_answer_file(file: File) -> None:
     """Read answers, monitor them, and look for their conversations."""
     path = file.written()
     found = read_texts(path)
-    for text in found:
-        encode_checked(text, type(text))
+    for answer in found:
+        encode_checked(answer, type(answer))
     if file.how % 4 == 0:
         monitor_answers(found).model_dump_json()
-    for text in found:
-        answered(text, path)
+    for answer in found:
+        answered(answer, path)
 
 
 def read_choices(file: File) -> None:
@@ -269,27 +269,27 @@ _SETS: tuple[tuple[str, Sequence[Any], Sequence[str], Callable[[File], None], in
         [*examples.PROMPTS, *examples.PRESET_ROWS.values()],
         (*KNOWN_KEYS, "id", "tags", "kind", "role", "content"),
         read_prompts,
-        40,
+        20,
     ),
     (
         "demonstrations",
         [*examples.DEMONSTRATIONS, examples.PRESET_ROWS["dolly"], examples.PRESET_ROWS["alpaca"]],
         (*KNOWN_KEYS, "completion"),
         read_demonstration_file,
-        20,
+        10,
     ),
     (
         "comparisons",
         [*examples.COMPARISONS, *examples.PRESET_ROWS.values()],
         ("prompt", "chosen", "rejected", "p_chosen", "goal", "labeller", "tags", "id"),
         read_comparison_file,
-        40,
+        20,
     ),
-    ("ranked", examples.RANKED, ("answers", "score", "upvotes", "accepted"), read_ranked_file, 20),
-    ("rated", examples.RATED, ("transcript", "conversation", "rating"), read_rated_file, 20),
-    ("votes", examples.VOTES, tuple(Vote.model_fields), read_vote_file, 20),
-    ("answers", examples.ANSWERS, ("response", "answer", "sample"), read_answer_file, 20),
-    ("choices", examples.CHOICES, ("prompt", "corrects", "incorrects"), read_choices, 20),
+    ("ranked", examples.RANKED, ("answers", "score", "upvotes", "accepted"), read_ranked_file, 10),
+    ("rated", examples.RATED, ("transcript", "conversation", "rating"), read_rated_file, 10),
+    ("votes", examples.VOTES, tuple(Vote.model_fields), read_vote_file, 10),
+    ("answers", examples.ANSWERS, ("response", "answer", "sample"), read_answer_file, 10),
+    ("choices", examples.CHOICES, ("prompt", "corrects", "incorrects"), read_choices, 10),
 )
 
 
@@ -301,7 +301,7 @@ def reader_targets() -> list[Target]:
         read_a_constitution,
         file_of(("",)),
         lambda: [bytes([0, n % 12]) + f for n, f in enumerate(examples.constitution_files() * 2)],
-        share=40,
+        share=20,
     )
     recipe = Target(
         "recipe",
@@ -309,8 +309,7 @@ def reader_targets() -> list[Target]:
         read_a_recipe,
         file_of((".yaml",)),
         lambda: [b"\0\0" + as_yaml(data) for data in _recipes()],
-        share=20,
+        share=10,
     )
     rows = [_row_target(*row) for row in _SETS]
     return [constitution, recipe, *rows]
-

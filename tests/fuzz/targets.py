@@ -13,7 +13,7 @@ from tests.fuzz.words import word_targets
 @cache
 def all_targets() -> tuple[Target, ...]:
     """In the order in which they are tried."""
-    return (*reader_targets(), *word_targets(), *page_targets())
+    return (*word_targets(), *reader_targets(), *page_targets())
 
 
 def target_named(name: str) -> Target:

@@ -227,10 +227,11 @@ def read_cot_examples(path: str | Path) -> list[str]:
     path = Path(path)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot be read as JSON: {error}", path=path) from error
-    texts = [item.get("prompt") if isinstance(item, dict) else item for item in data or [None]]
-    if not isinstance(data, list) or not all(isinstance(text, str) for text in texts):
+    rows = data if isinstance(data, list) else []
+    texts = [item.get("prompt") if isinstance(item, dict) else item for item in rows]
+    if not texts or not all(isinstance(text, str) for text in texts):
         raise InputError('expected a list of {"prompt": text}', path=path)
     return [str(text) for text in texts]
 

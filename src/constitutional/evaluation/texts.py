@@ -12,7 +12,6 @@ plain text (.txt)                      one answer a line; its prompt is not know
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
