@@ -242,4 +242,4 @@ def _body(rng: Random) -> tuple[bytes, str]:
 
 def page_targets() -> list[Target]:
     """The pages. Bytes are not guided here: the code between is the framework's."""
-    return [Target("web pages", _asked, ask, share=12)]
+    return [Target("web pages", _asked, ask, share=12, ready=browser)]

@@ -46,6 +46,8 @@ class Target:
     seeds: Callable[[], list[bytes]] = list
     #: How many of a thousand cases are this target's.
     share: int = 50
+    #: What is made once, and counts for no case.
+    ready: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Fault:
 
 def attempt(target: Target, case: Any) -> Fault | None:
     """Try one case; the fault that it met, if any."""
+    target.ready()
     try:
         with _limited(LIMIT):
             target.read(case)

@@ -101,6 +101,8 @@ def read_answer(answer: Any) -> None:
         if read is completion_of:
             sample = Sample(text=found.text, ended=found.ended, tokens=found.tokens, seed=0)
             encode_checked(sample, Sample)
+        if read is top_logprobs_of and found is not None:
+            assert not any(p > 1 for p in found.values()), "a log-probability above 0"
         if read is decided or read is scored:
             assert all(math.isnan(p) or p <= 0 for p in found), "a log-probability above 0"
     client._count(answer, 0.0)
