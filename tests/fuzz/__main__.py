@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fuzz.guided import run_guided
+from tests.fuzz.kept import counts
 from tests.fuzz.running import Found, run_generated
 from tests.fuzz.targets import all_targets
 from tests.fuzz.trying import Target
@@ -35,7 +36,7 @@ def main() -> None:
     for target in targets:
         cases = -(-given.cases * target.share // whole)
         found = _fuzz(target, cases, given.seed)
-        results[target.name] = _row(found)
+        results[target.name] = _row(found, counts()[target.name])
         left += len(found.faults)
         for mark, fault in found.faults.items():
             _tell(f"\nFAULT in {target.name}: {mark}\n{fault.case!r:.2000}\n{fault.told}\n")
@@ -60,10 +61,12 @@ def _fuzz(target: Target, cases: int, seed: int) -> Found:
     return found
 
 
-def _row(found: Found) -> dict[str, Any]:
+def _row(found: Found, before: int) -> dict[str, Any]:
+    """``failures_found`` counts those that were mended, and stay in ``found/``, too."""
     return {
         "cases": found.cases,
         "seconds": round(found.seconds, 1),
+        "failures_found": before + len(found.faults),
         "failures_left": len(found.faults),
     }
 

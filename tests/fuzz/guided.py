@@ -3,7 +3,7 @@
 Atheris is libFuzzer for Python. It never returns and it has one target in a process, so each
 target has a process of its own, which writes down what it found after its last case.
 
-    python -m tests.fuzz.guided TARGET CASES SEED OUT [CORPUS]
+    python -m tests.fuzz.guided TARGET CASES SEED OUT CORPUS
 """
 
 from __future__ import annotations
@@ -22,27 +22,47 @@ if TYPE_CHECKING:
 
 #: Bytes of a case; deep code is reached by short ones, and long ones have tests of their own.
 LONGEST = 4096
+#: Cases after which a process writes down what it found.
+_EVERY = 500
+#: Processes that one target may take.
+_PROCESSES = 20
 
 
-def run_guided(name: str, cases: int, seed: int, corpus: Path | None = None) -> Found:
-    """So many cases of the target of this name, in a process of its own."""
+def run_guided(name: str, cases: int, seed: int) -> Found:
+    """So many cases of the target of this name, in processes of their own.
+
+    libFuzzer now and then ends its process without a fault of the target (its last case, tried
+    alone, has none); the next one goes on with the corpus so far and another seed.
+    """
+    from tests.fuzz.running import Found
+
+    whole = Found()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        out = Path(folder) / "found"
-        kept = corpus or Path(folder) / "corpus"
-        command = [sys.executable, "-m", "tests.fuzz.guided", name, str(cases), str(seed), str(out)]
-        # the order of sets is part of what is reached
-        told = subprocess.run(
-            [*command, str(kept)],
-            env={**os.environ, "PYTHONHASHSEED": "0"},
-            capture_output=True,
-            check=False,
-        )
-        if not out.exists():
-            said = told.stderr.decode(errors="replace").splitlines()
-            told_last = [line for line in said if "Instrumenting" not in line][-60:]
-            raise RuntimeError("\n".join(told_last))
-        found: Found = pickle.loads(out.read_bytes())  # of our own process
-        return found
+        corpus = Path(folder) / "corpus"
+        for more in range(_PROCESSES):
+            out = Path(folder) / f"found-{more}"
+            said = _process(name, cases - whole.cases, seed + 1000 * more, out, corpus)
+            if not out.exists():
+                raise RuntimeError(f"no case of {name} was tried:\n{said}")
+            found: Found = pickle.loads(out.read_bytes())  # of our own process
+            whole.cases += found.cases
+            whole.seconds += found.seconds
+            whole.faults = found.faults | whole.faults
+            if whole.cases >= cases:
+                return whole
+    raise RuntimeError(f"{name}: {whole.cases} of {cases} cases in {_PROCESSES} processes:\n{said}")
+
+
+def _process(name: str, cases: int, seed: int, out: Path, corpus: Path) -> str:
+    """One process; what it said at its end."""
+    command = [sys.executable, "-m", "tests.fuzz.guided", name, str(cases), str(seed)]
+    # the order of sets is part of what is reached
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    told = subprocess.run(
+        [*command, str(out), str(corpus)], env=environment, capture_output=True, check=False
+    )
+    lines = told.stderr.decode(errors="replace").splitlines()
+    return "\n".join([line for line in lines if "Instrumenting" not in line][-60:])
 
 
 def main() -> None:
@@ -60,9 +80,11 @@ def main() -> None:
 
     def one(data: bytes) -> None:
         found.add(attempt(target, of_bytes(data)))
-        if found.cases == int(cases):
+        if found.cases % _EVERY == 0 or found.cases == int(cases):
             found.seconds = time.monotonic() - begun
-            Path(out).write_bytes(pickle.dumps(found))
+            Path(f"{out}.partial").write_bytes(pickle.dumps(found))
+            Path(f"{out}.partial").replace(out)
+        if found.cases == int(cases):
             os._exit(0)  # nothing of libFuzzer's own end is needed
 
     Path(corpus).mkdir(exist_ok=True)

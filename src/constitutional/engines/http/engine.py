@@ -281,7 +281,14 @@ class OpenAIEngine:
         """``read`` of an answer, with a fault in the answer laid at the server's door."""
         try:
             return read(answer, *more)
-        except (EngineError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (
+            EngineError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            ArithmeticError,
+        ) as error:
             said = error if isinstance(error, EngineError) else f"its answer lacks {error}"
             where = f"{self._client.who} at {self.settings.base_url}"
             raise EngineError(f"{where}: {said}") from None
