@@ -25,6 +25,7 @@ WORD_LIBRARIES = {"constitutional", "jinja2", "pydantic", "pydantic_core", "yaml
 LAYERS = {
     "": "public names",
     "errors": "words",
+    "archives": "words",
     "documents": "words",
     "refusal": "words",
     "spool": "words",

@@ -12,23 +12,46 @@ ConstitutionalError
 └── RunFolderError       a run folder that is in use, read-only, or of another run
 
 The command line prints the message of any of these as one sentence and exits with 2. A message says
-where (file and line), what was expected, what was found, and what to do.
+where (file and line), what was expected, what was found, and what to do. What was found may be
+hostile: it is shown in one line, in which nothing moves the cursor or turns the text round.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+#: A message beyond this is no sentence but somebody's file.
+LONGEST_MESSAGE = 1200
+#: Controls (among them line ends and what terminals obey), marks that turn the direction of
+#: writing, marks without a width, and halves of characters.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def one_line(text: str) -> str:
+    """``text`` as one line that shows what is in it: unseen characters as escapes, its middle cut
+    out where it is longer than a sentence.
+    """
+    if len(text) > LONGEST_MESSAGE:
+        half = LONGEST_MESSAGE // 2
+        text = f"{text[:half]} [...] {text[-half:]}"
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 class ConstitutionalError(Exception):
-    """Base of all errors that the package raises on purpose.
+    """Base of all errors that the package raises on purpose; a message is :func:`one_line`.
 
     Each comes through pickle as it is, so that another process can say what went wrong there.
     """
+
+    def __init__(self, message: str = ""):
+        super().__init__(one_line(message))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _as_it_was, (type(self), self.args, self.__dict__)
@@ -40,7 +63,7 @@ class InputError(ConstitutionalError):
     def __init__(self, message: str, *, path: str | Path | None = None, line: int | None = None):
         self.path = None if path is None else Path(path)
         self.line = line
-        self.reason = message
+        self.reason = one_line(message)
         where = "" if path is None else f"{path}: " if line is None else f"{path}, line {line}: "
         super().__init__(where + message)
 

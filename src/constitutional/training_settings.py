@@ -15,7 +15,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 class LoraSettings(BaseModel):
     """Low-rank adapters (Hu et al. 2021); the saved model has them merged in."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32, gt=0)
@@ -51,7 +51,7 @@ class Recomputing(BaseModel):
 class TrainingSettings(Recomputing):
     """Settings of a training."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: float = Field(default=1.0, gt=0)
     learning_rate: float = Field(default=1e-5, gt=0)

@@ -305,7 +305,7 @@ def test_limit_ends_the_reading(tmp_path: Path) -> None:
 def test_overlap_goes_by_what_is_said(tmp_path: Path) -> None:
     a = load(write(tmp_path / "a.jsonl", {"prompt": "a", "id": "1"}, {"prompt": "b"}))
     b = load(write(tmp_path / "b.jsonl", {"prompt": "c"}, {"prompt": "a"}))
-    assert splits_overlap(a, b) == ("1",)
+    assert splits_overlap(a, (record.conversation for record in b)) == ("1",)
     assert splits_overlap(a, []) == ()
 
 

@@ -110,15 +110,11 @@ def write_comparison_examples(few_shots: FewShots) -> list[dict[str, Any]]:
     ]
 
 
-#: The conversation inside (its turns are marked H: and A:), the slot for the principle, the two
-#: responses, the reasoning after the assistant's lead-in, and the letter in a human turn.
-_COT = re.compile(
-    r"\s*Human: [^\n]*\n\n(?P<conversation>[HA]:.*?)\n\n\{\}"
-    r"\n \(A\) \[\[\[(?P<a>.*?)\]\]\]\n \(B\) \[\[\[(?P<b>.*?)\]\]\]"
-    r"\n\nAssistant: [^\n:]*:(?P<reasoning>.*?)"
-    r"\n\nHuman:\n[^\n]*\((?P<answer>[AB])\)",
-    re.DOTALL,
-)
+#: How an example begins and ends, and what stands between its two responses and the reasoning.
+_COT_HEAD = re.compile(r"\s*Human: [^\n]*\n\n(?=[HA]:)")
+_COT_LEAD = re.compile(r"\]\]\]\n\nAssistant: [^\n:]*:")
+_COT_LAST = re.compile(r"[^\n]*\(([AB])\)")
+_COT_SLOT, _COT_MIDDLE, _COT_END = "\n\n{}\n (A) [[[", "]]]\n (B) [[[", "\n\nHuman:"
 _INNER_TURN = re.compile(r"(?:\A|\n\n)([HA]):")
 
 
@@ -127,23 +123,38 @@ def read_cot_examples(data: list[Any]) -> FewShots:
     examples = []
     for i, item in enumerate(data):
         prompt = with_keys(item, {"prompt"}, f"item {i}")["prompt"]
-        match = _COT.fullmatch(prompt) if isinstance(prompt, str) else None
-        if match is None:
+        example = _cot_example(prompt) if isinstance(prompt, str) else None
+        if example is None:
             raise FormatError(
                 f"item {i}: expected a conversation marked H: and A:, a line '{{}}' for the "
                 "principle, responses (A) and (B) in triple brackets, reasoning and an answer"
             )
-        examples.append(
-            CotExample(
-                conversation=_inner_conversation(match["conversation"]),
-                response_a=match["a"],
-                response_b=match["b"],
-                reasoning=match["reasoning"].strip(),
-                answer="A" if match["answer"] == "A" else "B",
-                verbatim=prompt,
-            )
-        )
+        examples.append(example)
     return FewShots(cot=tuple(examples))
+
+
+def _cot_example(prompt: str) -> CotExample | None:
+    """The parts of an example; None where one is missing.
+
+    By searches from both ends and not by one pattern, which would take minutes over a long text.
+    """
+    body, _, last = prompt.rpartition("\n")
+    begins, answer = _COT_HEAD.match(prompt), _COT_LAST.fullmatch(last)
+    if begins is None or answer is None or not body.endswith(_COT_END):
+        return None
+    head, slot, rest = body.removesuffix(_COT_END)[begins.end() :].partition(_COT_SLOT)
+    a, middle, rest = rest.partition(_COT_MIDDLE)
+    lead = _COT_LEAD.search(rest)
+    if not slot or not middle or lead is None:
+        return None
+    return CotExample(
+        conversation=_inner_conversation(head),
+        response_a=a,
+        response_b=rest[: lead.start()],
+        reasoning=rest[lead.end() :].strip(),
+        answer="A" if answer[1] == "A" else "B",
+        verbatim=prompt,
+    )
 
 
 def _inner_conversation(text: str) -> Conversation:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from constitutional.archives import HEAD, packed, unpack_it
 from constitutional.constitution import formats
 from constitutional.constitution.few_shot_formats import FormatError
 from constitutional.constitution.few_shots import ComparisonExample, CotExample, FewShots
@@ -125,6 +126,8 @@ def _guarded(path: str | Path, action: Callable[[], _T]) -> _T:
 def _read(path: str | Path) -> str:
     with Path(path).open("rb") as file:
         data = file.read(MAX_BYTES + 1)
+    if kind := packed(data[:HEAD]):
+        raise FormatError(unpack_it(kind))
     if len(data) > MAX_BYTES:
         raise FormatError(f"larger than {MAX_BYTES // 1024**2} MiB; expected a constitution")
     if b"\0" in data:
@@ -216,6 +219,10 @@ def _json(text: str) -> Any:
         ) from None
     except RecursionError:
         raise FormatError("nested too deeply; expected a constitution") from None
+    except FormatError:
+        raise
+    except ValueError:  # a number of thousands of digits
+        raise FormatError("a number in it is too long; expected a constitution") from None
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def _comparing(constitution: Constitution) -> tuple[Principle, ...]:
 # The judge's system prompt: numbered principles inside a fence
 
 JUDGE_FENCE = "```CONSTITUTION"
-_ITEM = re.compile(r"^[ \t]*\d+\.[ \t]+(\S[^\n]*?)[ \t]*$", re.MULTILINE)
+_ITEM = re.compile(r"^[ \t]*\d+\.[ \t]+(\S[^\n]*)$", re.MULTILINE)
 
 #: Used where no frame is given. The answer's form is what NeMo-Aligner's script parses.
 _OWN_FRAME = """\
@@ -178,7 +178,7 @@ def read_judge_prompt(text: str, name: str) -> Constitution:
     """The comparison principles of a judge's system prompt (format ``nemo-judge``)."""
     items = _items(text)
     return Constitution(
-        name=name, principles=tuple(_question(i, m[1]) for i, m in enumerate(items))
+        name=name, principles=tuple(_question(i, m[1].rstrip(" \t")) for i, m in enumerate(items))
     )
 
 
@@ -189,7 +189,8 @@ def _items(text: str) -> list[re.Match[str]]:
     if not items:
         raise FormatError(f"expected numbered principles between {JUDGE_FENCE!r} and '```'")
     for i, item in enumerate(items):
-        following = text[item.end() + 1 : end].split("\n", 1)[0]
+        stop = text.find("\n", item.end() + 1, end)
+        following = text[item.end() + 1 : stop if stop >= 0 else end]
         if following.strip() and not _ITEM.match(following):
             raise FormatError(f"principle {i + 1} must be one line, followed by a blank one")
     return items

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from constitutional.archives import HEAD, packed, unpack_it
 from constitutional.errors import MissingExtraError, PromptFileError, nearest
 
 #: A longer line is no prompt but a file of another kind; it is refused before it fills the memory.
 MAX_LINE_BYTES = 10_000_000
+#: A JSON list is read whole; a longer one, which may be a small file in gzip, is refused.
+MAX_LIST_BYTES = 1_000_000_000
 
 FORMS = (
     "JSON lines (.jsonl, .jsonl.gz), a JSON list (.json), CSV (.csv), Parquet (.parquet), "
@@ -102,6 +105,8 @@ def _reader(path: Path) -> Callable[[Path], Iterator[Row]]:
         return _read_parquet
     if suffix == ".parquet":
         raise PromptFileError("is named .parquet but holds no Parquet data", path=path)
+    if kind := _archive(path):
+        raise PromptFileError(unpack_it(kind), path=path)
     start = _first_text(path)
     if not start:
         raise PromptFileError("the file is empty: expected at least one prompt", path=path)
@@ -117,6 +122,17 @@ def _reader(path: Path) -> Callable[[Path], Iterator[Row]]:
     if _is_json_object(start):
         raise PromptFileError("holds JSON lines: name it .jsonl, not .txt", path=path)
     return _read_text
+
+
+def _archive(path: Path) -> str | None:
+    """What kind of archive the file is, also below gzip; None for a file of texts."""
+    with path.open("rb") as file:
+        kind = packed(file.read(HEAD), gzip=True)
+    try:
+        with _open(path) as opened:
+            return kind or packed(opened.read(HEAD))
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return None  # reading it will say what is wrong
 
 
 def _first_text(path: Path) -> bytes:
@@ -202,7 +218,13 @@ def _read_json_lines(path: Path) -> Iterator[Row]:
 def _read_json_list(path: Path) -> Iterator[Row]:
     try:
         with _open(path) as file:
-            items = json.loads(file.read().removeprefix(codecs.BOM_UTF8))
+            data = file.read(MAX_LIST_BYTES + 1)
+        if len(data) > MAX_LIST_BYTES:
+            longest = f"{MAX_LIST_BYTES // 10**6} MB"
+            raise PromptFileError(
+                f"a JSON list of more than {longest}: write one object a line (.jsonl)", path=path
+            )
+        items = json.loads(data.removeprefix(codecs.BOM_UTF8))
     except json.JSONDecodeError as error:
         raise PromptFileError(
             f"no valid JSON: {error.msg}", path=path, line=error.lineno
@@ -215,12 +237,8 @@ def _read_json_list(path: Path) -> Iterator[Row]:
 
 def _read_csv(path: Path) -> Iterator[Row]:
     delimiter = "\t" if ".tsv" in path.suffixes else ","
-    # newline="" splits lines at line ends alone, as the csv module needs
-    with (
-        _open(path) as file,
-        io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text,
-    ):
-        reader = csv.DictReader(text, delimiter=delimiter)
+    with _open(path) as file:
+        reader = csv.DictReader(_csv_lines(file), delimiter=delimiter)
         try:
             _ = reader.fieldnames  # reads the header, so that the first row's line is known
         except csv.Error as error:
@@ -235,6 +253,17 @@ def _read_csv(path: Path) -> Iterator[Row]:
                 yield Row(None, "", line, problem=f"no valid CSV row: {error}")
                 continue
             yield Row(row, json.dumps(list(row.values())), line, problem=_csv_problem(row))
+
+
+def _csv_lines(file: io.BufferedIOBase) -> Iterator[str]:
+    """Lines with their ends, of any of the three kinds, as the csv module wants them.
+
+    One that is too long comes cut, and then has a cell beyond the module's own limit.
+    """
+    for number, line in enumerate(_lines(file)):
+        if number == 0:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        yield from io.StringIO(line.decode("utf-8", "surrogateescape"), newline="")
 
 
 def _csv_problem(row: dict[str | Any, str | Any]) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -132,13 +133,19 @@ def load_prompts(
     )
 
 
-def splits_overlap(a: Iterable[PromptRecord], b: Iterable[PromptRecord]) -> tuple[str, ...]:
-    """The ids, as in ``a`` and in its order, of the prompts that are in both sets.
+def splits_overlap(a: Iterable[PromptRecord], b: Iterable[Conversation]) -> tuple[str, ...]:
+    """The ids, as in ``a`` and in its order, of the prompts that are among ``b`` too.
 
-    Prompts are the same when their conversations are, whatever ids their files gave them.
+    Prompts are the same when their conversations are, whatever ids their files gave them; capitals,
+    the width of blanks and the ways in which Unicode writes one character make no difference.
     """
-    there = Seen(_digest(record.conversation) for record in b)
-    return tuple(record.id for record in a if _digest(record.conversation) in there)
+    there = Seen(_in_words(conversation) for conversation in b)
+    return tuple(record.id for record in a if _in_words(record.conversation) in there)
+
+
+def _in_words(conversation: Conversation) -> str:
+    text = unicodedata.normalize("NFKC", render(conversation)).casefold()
+    return " ".join(text.split())
 
 
 class _Gathered:

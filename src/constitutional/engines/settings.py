@@ -13,7 +13,7 @@ from constitutional.engines.vllm.settings import VllmSettings
 class TransformersSettings(BaseModel):
     """A model in this process. Device, number format and batches are those of section models."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     engine: Literal["transformers"]
     #: A folder or a name on the hub.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -47,15 +47,10 @@ _COT_HEADER = (
 _COT_OPENING = "\n\nAssistant: Let's think step by step:"
 _COT_ANSWER = "\n\nHuman:\nSo the answer is:"
 _TAIL = "\n\nThe answer is:"
-# The brackets mark where a response ends, so that one which holds "\n (B) " is not cut there.
-_TWO = re.compile(
-    r"(?P<head>.*)\n \(A\) (?P<a>\[\[\[.*?\]\]\])\n \(B\) (?P<b>\[\[\[.*?\]\]\])"
-    r"(?P<tail>\n\n[^\n]*)",
-    re.DOTALL,
-)
-_TWO_PLAIN = re.compile(
-    r"(?P<head>.*?)\n ?\(A\) (?P<a>[^\n]*)\n ?\(B\) (?P<b>[^\n]*)(?P<tail>\n\n[^\n]*)", re.DOTALL
-)
+#: What stands around two options; brackets mark where a response ends, so that one which holds
+#: "\n (B) " is not cut there.
+_OPEN, _BETWEEN, _CLOSE = "\n (A) [[[", "]]]\n (B) [[[", "]]]"
+_PLAIN = re.compile(r" ?\(([AB])\) (.*)", re.DOTALL)
 _MARK = re.compile(r"\n\n(Human|Assistant):")
 
 
@@ -145,13 +140,52 @@ def _choice_row(row: Any, number: int) -> ChoiceRow:
         prompt=prompt,
         choices=choices,
         correct=choices.index(correct[0]),
-        conversation=_conversation(two["head"] if two else prompt),
-        options=() if two is None else (_bare(two["a"]), _bare(two["b"])),
+        conversation=_conversation(two.head if two else prompt),
+        options=() if two is None else (_bare(two.a), _bare(two.b)),
     )
 
 
-def _two_options(prompt: str) -> re.Match[str] | None:
-    return _TWO.fullmatch(prompt) or _TWO_PLAIN.fullmatch(prompt)
+class _Two(NamedTuple):
+    """A prompt with two options: what stands before, the options, and the last line."""
+
+    head: str
+    a: str
+    b: str
+    tail: str
+
+
+def _two_options(prompt: str) -> _Two | None:
+    """The parts of a prompt that ends in `` (A) ...``, `` (B) ...``, a blank line and a last one.
+
+    By searches and not by one pattern, which would take minutes over a long line.
+    """
+    head, *lines = prompt.rsplit("\n", 2)
+    if len(lines) != 2 or lines[0]:
+        return None
+    tail = f"\n\n{lines[1]}"
+    return _in_brackets(head, tail) or _on_lines(head, tail)
+
+
+def _in_brackets(text: str, tail: str) -> _Two | None:
+    end = len(text) - len(_CLOSE)
+    if not text.endswith(_CLOSE):
+        return None
+    opened = text.rfind(_OPEN, 0, max(0, text.rfind(_BETWEEN, 0, end)))
+    if opened < 0:
+        return None
+    middle = text.find(_BETWEEN, opened + len(_OPEN), end)
+    a, b = text[opened:middle].removeprefix(_OPEN), text[middle + len(_BETWEEN) : end]
+    return _Two(text[:opened], f"[[[{a}]]]", f"[[[{b}]]]", tail)
+
+
+def _on_lines(text: str, tail: str) -> _Two | None:
+    head, *lines = text.rsplit("\n", 2)
+    options = [_PLAIN.fullmatch(line) for line in lines]
+    if len(options) != 2 or options[0] is None or options[1] is None:
+        return None
+    if (options[0][1], options[1][1]) != ("A", "B"):
+        return None
+    return _Two(head, options[0][2], options[1][2], tail)
 
 
 def _bare(option: str) -> str:
@@ -174,7 +208,7 @@ def swap_options(row: ChoiceRow) -> ChoiceRow:
     found = _two_options(row.prompt)
     if found is None or len(row.choices) != 2:
         raise ValueError("the prompt does not end in ' (A) ...', ' (B) ...' and a last line")
-    prompt = f"{found['head']}\n (A) {found['b']}\n (B) {found['a']}{found['tail']}"
+    prompt = f"{found.head}\n (A) {found.b}\n (B) {found.a}{found.tail}"
     return ChoiceRow(
         number=row.number,
         prompt=prompt,
@@ -193,10 +227,11 @@ def read_cot_examples(path: str | Path) -> list[str]:
     path = Path(path)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot be read as JSON: {error}", path=path) from error
-    texts = [item.get("prompt") if isinstance(item, dict) else item for item in data or [None]]
-    if not isinstance(data, list) or not all(isinstance(text, str) for text in texts):
+    rows = data if isinstance(data, list) else []
+    texts = [item.get("prompt") if isinstance(item, dict) else item for item in rows]
+    if not texts or not all(isinstance(text, str) for text in texts):
         raise InputError('expected a list of {"prompt": text}', path=path)
     return [str(text) for text in texts]
 
@@ -224,17 +259,17 @@ def _cot_question(row: ChoiceRow) -> str:
     Roles in the conversation become H and A, so that Human and Assistant stay the chat's own.
     """
     found = _two_options(row.prompt)
-    if found is None or not row.prompt.startswith(_HEADER) or "\n\n\n" not in found["head"]:
+    if found is None or not row.prompt.startswith(_HEADER) or "\n\n\n" not in found.head:
         raise ValueError("a chain of thought needs a question of the 438 file's form")
-    turns, _, principle = found["head"].removeprefix(_HEADER).rpartition("\n\n\n")
+    turns, _, principle = found.head.removeprefix(_HEADER).rpartition("\n\n\n")
     turns = _MARK.sub(lambda mark: f"\n\n{mark[1][0]}:", turns)
-    return f"{_COT_HEADER}{turns}\n\n{principle}\n (A) {found['a']}\n (B) {found['b']}"
+    return f"{_COT_HEADER}{turns}\n\n{principle}\n (A) {found.a}\n (B) {found.b}"
 
 
 def _example_text(example: str, row: ChoiceRow) -> str:
     """An example with the row's principle in its slot; the file is uneven in leading line feeds."""
     found = _two_options(row.prompt)
-    principle = "" if found is None else found["head"].rsplit("\n\n", 1)[-1]
+    principle = "" if found is None else found.head.rsplit("\n\n", 1)[-1]
     return "\n\n" + example.lstrip("\n").replace("{}", principle, 1)
 
 

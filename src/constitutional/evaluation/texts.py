@@ -12,7 +12,6 @@ plain text (.txt)                      one answer a line; its prompt is not know
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ _FORMS = (
     "or the official form with 'rl_prompt' and 'sampled_answers'"
 )
 #: How a sample of the official files ends where the model ended it: the open turn of the human.
-_END = re.compile(r"\s*(?:\n\s*Human:|<EOT>)\s*$")
+_END_OF_TEXT, _NEXT_TURN = "<EOT>", "Human:"
 
 
 class AnswerText(BaseModel):
@@ -114,8 +113,19 @@ def _official(row: Mapping[Any, Any]) -> Iterator[AnswerText]:
         text = sample.get("sampled_string") if isinstance(sample, Mapping) else None
         if not isinstance(text, str):
             raise ValueError("each of 'sampled_answers' needs a text 'sampled_string'")
-        body = _END.sub("", text)
-        yield AnswerText(prompt=row["rl_prompt"], text=body.strip(), ended=body != text)
+        body = _without_end(text)
+        said = text if body is None else body
+        yield AnswerText(prompt=row["rl_prompt"], text=said.strip(), ended=body is not None)
+
+
+def _without_end(sample: str) -> str | None:
+    """The sample without the mark at its end; None where there is none, and it was cut off."""
+    text = sample.rstrip()
+    if text.endswith(_END_OF_TEXT):
+        return text.removesuffix(_END_OF_TEXT)
+    before = text.removesuffix(_NEXT_TURN)
+    stands_on_a_line = before != text and "\n" in before[len(before.rstrip()) :]
+    return before if stands_on_a_line else None
 
 
 def _plain(row: Mapping[Any, Any], number: int) -> AnswerText:

@@ -18,7 +18,7 @@ PAPER_CLAMP = (0.40, 0.60)
 class FeedbackConfig(BaseModel):
     """Settings of the labels; the defaults are the paper's. Contradictions are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     #: Let the engine reason step by step before it chooses.
     cot: bool = False
@@ -96,7 +96,7 @@ class FeedbackConfig(BaseModel):
 class PairsConfig(BaseModel):
     """Settings of the pairs; the defaults are the paper's: two answers at T = 1."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     #: Temperatures at which answers are drawn. With several, the two answers of a pair come from
     #: different ones (or from different policies).

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from constitutional.constitution import Constitution
-from constitutional.dialogue import PromptRecord, check_vocabulary, splits_overlap
+from constitutional.dialogue import PromptRecord, check_vocabulary
 from constitutional.dialogue.transcript import render
 from constitutional.errors import InputError
 from constitutional.evaluation.judges import HELPFULNESS
@@ -15,6 +15,11 @@ from constitutional.evaluation.verdicts import Judge
 from constitutional.inputs.data import DataReader
 from constitutional.inputs.models import Model, ModelReader
 from constitutional.inputs.records import Inputs, RLInputs
+from constitutional.inputs.splits import (
+    note_of_overlap,
+    refuse_ids_twice,
+    trained_conversations,
+)
 from constitutional.jobs.configurations import SHIPPED, find_launcher
 from constitutional.jobs.launch import Launcher
 from constitutional.recipe import SNAPSHOTS, Recipe, Training, read_constitution, resource
@@ -35,16 +40,14 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
     asked, evaluation = recipe.prompts, recipe.evaluation
     red_team = read.prompts(asked.red_team if asked else None, "red_team", "prompts.red_team")
     helpful = read.prompts(asked.helpful if asked else None, "helpful", "prompts.helpful")
-    judged_on = Spooled(
-        chain(
-            read.prompts(
-                evaluation.red_team if evaluation else None, "red_team", "evaluation.red_team"
-            ),
-            read.prompts(
-                evaluation.helpful if evaluation else None, "helpful", "evaluation.helpful"
-            ),
-        )
-    )
+    judged_sets = [
+        read.prompts(
+            evaluation.red_team if evaluation else None, "red_team", "evaluation.red_team"
+        ),
+        read.prompts(evaluation.helpful if evaluation else None, "helpful", "evaluation.helpful"),
+    ]
+    refuse_ids_twice("evaluation", judged_sets)
+    judged_on = Spooled(chain.from_iterable(judged_sets))
     demonstrations = read.demonstrations(recipe.demonstrations)
     ratings = evaluation.harm_score if evaluation else None
     harm_prompts = read.prompts(
@@ -65,11 +68,10 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
     def trained_on() -> Iterator[PromptRecord]:
         return chain(red_team, helpful, harm_prompts, () if rl is None else rl.prompts)
 
-    if shared := splits_overlap(judged_on, trained_on()):
-        read.notes.append(
-            f"{len(shared)} evaluation prompts are also trained on, the first being "
-            f"{shared[0]}: figures on them say nothing of new prompts"
-        )
+    supervised = chain(red_team, helpful, harm_prompts)
+    trained = trained_conversations(supervised, rl, demonstrations, rated)
+    if note := note_of_overlap(judged_on, trained):
+        read.notes.append(note)
     spoken = None if helpful_model is None else models.tokenizer(helpful_model.path)
     tokenizer = spoken or models.tokenizer(recipe.models.pretrained)
     if constitution is not None:

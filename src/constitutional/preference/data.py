@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import PydanticSerializationError
+
 from constitutional.dialogue.conversation import Conversation, Role, Turn
 from constitutional.dialogue.forms import Form, LeftOut
 from constitutional.dialogue.prompt_files import read_rows
@@ -18,7 +20,7 @@ from constitutional.errors import InputError
 from constitutional.preference.settings import Goal
 from constitutional.runs.records import Comparison
 from constitutional.runs.seeds import derive_seed
-from constitutional.spool import Spooled
+from constitutional.spool import Seen, Spooled
 
 _ROLES: dict[str, Role] = {"user": "human", "assistant": "assistant"}
 _NAMES = {role: name for name, role in _ROLES.items()}
@@ -33,6 +35,7 @@ class ComparisonSet:
 
     comparisons: Spooled[Comparison] = field(default_factory=Spooled)
     left_out: Counter[str] = field(default_factory=Counter)
+    ids: Seen = field(default_factory=Seen)
 
 
 def read_comparisons(
@@ -148,9 +151,24 @@ def _add(
     labeller: str,
 ) -> None:
     try:
-        found.comparisons.append(read(row, place, goal, labeller, seed))
+        comparison = read(row, place, goal, labeller, seed)
     except LeftOut as row_left_out:
         found.left_out[row_left_out.reason] += 1
+        return
+    if not found.ids.add(comparison.id):
+        raise _wrong(
+            place, f"the id {comparison.id!r} is that of another row above: give it its own"
+        )
+    _refuse_half_characters(comparison, place)
+    found.comparisons.append(comparison)
+
+
+def _refuse_half_characters(comparison: Comparison, place: Place) -> None:
+    """What UTF-8 cannot carry is no text of a person, and would stop a tokenizer hours later."""
+    try:
+        comparison.model_dump_json()
+    except PydanticSerializationError:
+        raise _wrong(place, "a text holds half a character: save the file as UTF-8") from None
 
 
 def _hh_rlhf_row(
@@ -271,7 +289,7 @@ def _side(row: Mapping[str, Any], key: str, place: Place) -> str | list[Turn]:
     for message in value:
         role = message.get("role") if isinstance(message, Mapping) else None
         content = message.get("content") if isinstance(message, Mapping) else None
-        if role not in _ROLES or not isinstance(content, str):
+        if not isinstance(role, str) or role not in _ROLES or not isinstance(content, str):
             raise _wrong(
                 place,
                 f"each message of {key!r} needs the role 'user' or 'assistant' and a 'content', "

@@ -34,12 +34,18 @@ class Ranked:
 
 def read_ranked(spec: str | Path) -> list[Ranked]:
     """All questions of a file. Raises InputError with file and line for a row that is none."""
-    found = []
+    found: list[Ranked] = []
+    ids: dict[str, int] = {}
     for number, row in enumerate(read_rows(spec), start=1):
         try:
             if row.problem is not None:
                 raise MalformedRow(row.problem)
-            found.append(_ranked(row.value, str(number)))
+            ranked = _ranked(row.value, str(number))
+            if number != (first := ids.setdefault(ranked.id, number)):
+                raise MalformedRow(
+                    f"the id {ranked.id!r} is that of row {first} too: give each its own"
+                )
+            found.append(ranked)
         except MalformedRow as error:
             raise InputError(str(error), path=spec, line=row.line) from None
     if not found:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from constitutional.archives import HEAD, packed, unpack_it
 from constitutional.constitution import Constitution, load_constitution, merge, read_few_shots
 from constitutional.documents import LocatedError, explain, parse_yaml
 from constitutional.errors import RecipeError
 from constitutional.recipe.whole import Recipe
 
 MICROWORLD = "microworld:"
+#: A recipe is a few kilobytes; a file beyond this is something else, given by mistake.
+MAX_BYTES = 1024 * 1024
 
 
 def load_recipe(
@@ -23,11 +26,7 @@ def load_recipe(
     Raises RecipeError with the file, the line and the nearest known key. A constitution given here
     is a path from the working folder, so it is made absolute unless it is ``default`` or embedded.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise RecipeError(f"expected a recipe in YAML, but {reason}", path=path) from None
+    text = _text(path)
     try:
         document = parse_yaml(text)
         if not isinstance(document.data, dict):
@@ -43,6 +42,21 @@ def load_recipe(
             raise explain(error, document, Recipe, {Recipe: "a recipe"}) from None
     except LocatedError as error:
         raise RecipeError(error.sentence, path=path, line=error.line) from None
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if kind := packed(data[:HEAD]):
+            raise RecipeError(unpack_it(kind), path=path)
+        if len(data) > MAX_BYTES:
+            raise RecipeError(f"larger than {MAX_BYTES // 1024} KiB, no recipe is", path=path)
+        # as text files are read: any end of a line is one
+        return data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise RecipeError(f"expected a recipe in YAML, but {reason}", path=path) from None
 
 
 def _from_here(name: str) -> str:

@@ -20,7 +20,7 @@ REQUEST = "Write one more question for this list, of the same kind and different
 class RedTeamingConfig(BaseModel):
     """Settings of the making of prompts."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     #: Human-written prompts in each list (2204.05862 has "about 10").
     few_shots: int = Field(default=10, ge=1)

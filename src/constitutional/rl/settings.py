@@ -17,7 +17,7 @@ class OnlineConfig(BaseModel):
     estimate of the KL divergence, and with it the penalty, wrong.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     #: Updates of the policy, each on a batch of fresh answers.
     steps: int = Field(default=100, ge=1)

@@ -15,7 +15,7 @@ from constitutional.training_settings import TrainingSettings
 class CritiqueRevisionConfig(BaseModel):
     """Settings of the stage; the defaults are the paper's."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     #: Rounds of critique and revision.
     rounds: int = Field(default=4, ge=1)
@@ -36,7 +36,7 @@ class CritiqueRevisionConfig(BaseModel):
     def _compiles(cls, pattern: str | None) -> str | None:
         try:
             re.compile(pattern or "")
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"no_fault is no regular expression: {error}") from error
         return pattern
 

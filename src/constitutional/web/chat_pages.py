@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from constitutional.errors import InputError
+from constitutional.errors import ConstitutionalError, InputError
 from constitutional.reading import Run
 from constitutional.web.chat.answering import (
     LONGEST_MESSAGE,
@@ -97,7 +97,7 @@ class ChatPages:
             exchange = answered.exchange(asked.message)
             after = form.after(exchange)
             yield _line("end", {"answered": exchange is not None, "before": after.carried})
-        except InputError as error:
+        except ConstitutionalError as error:  # the answer has begun: no page can say it any more
             yield _line("refused", {"sentence": str(error)})
         finally:
             stopped.set()

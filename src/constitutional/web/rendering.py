@@ -73,6 +73,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._runs = runs
         self._environment.globals.update(
             runs=runs, sections=sections, static=statics.address, policy=formats.policy
         )
@@ -83,8 +84,9 @@ class Pages:
     ) -> HTMLResponse:
         """A page; ``values`` are what its template asks for."""
         page = self._environment.get_template(template)
-        here = request.url.path
-        given = {"here": here, "run": request.path_params.get("run"), **values}
+        here, run = request.url.path, request.path_params.get("run")
+        # the page that says that there is no such run is a page too
+        given = {"here": here, "run": run if run in self._runs else None, **values}
         # a model's text may hold half a character, which UTF-8 cannot carry
         text = page.render(**given).encode("utf-8", "replace")
         return HTMLResponse(text, status_code=status)

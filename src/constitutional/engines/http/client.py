@@ -12,8 +12,8 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Generic, TypeVar
@@ -84,9 +84,9 @@ class Client:
     def ask(self, requests: Sequence[Request], read: Read[T], *, free: bool = False) -> list[T]:
         """What ``read`` finds in the answers, in order. The first failure ends those that wait.
 
-        An answer in which it finds nothing (EngineError, LookupError, TypeError, ValueError) is
-        asked for again. Raises EngineError. What was answered is in the account also then;
-        ``free`` requests, which no model works on, are not.
+        An answer in which it finds nothing, or what no answer holds, is asked for again. Raises
+        EngineError. What was answered is in the account also then; ``free`` requests, which no
+        model works on, are not.
         """
         found = self._ask(requests, _Call(read, free))
         return [each for each in found if each is not None]
@@ -152,13 +152,10 @@ class Client:
         estimate = 0.0 if call.free else _estimate(request.body)
         await self._wait_for_allowance(estimate, call)
         answer = await self.post(request.path, request.body)
-        try:
+        with reading():
             found = call.read(answer, request.body)
             if not call.free:
                 self._count(answer, estimate)
-        except (EngineError, LookupError, TypeError, ValueError) as error:
-            said = str(error) if isinstance(error, EngineError) else f"its answer lacks {error}"
-            raise Failure(said, again=True, malformed=True) from None
         self.log.put(key, answer)
         return found
 
@@ -234,6 +231,17 @@ class Client:
                 f"{self.who} has cost {self.spent:.4f} dollars, and max_usd is {ceiling:g}: what "
                 "is finished is kept; raise max_usd and give the same command to go on"
             )
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Within, an answer is read; Failure is raised where it is not what was asked for."""
+    try:
+        yield
+    except EngineError as error:
+        raise Failure(str(error), again=True, malformed=True) from None
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise Failure(f"its answer lacks {error}", again=True, malformed=True) from None
 
 
 class _Ended(EngineError):

@@ -24,6 +24,8 @@ SCORED_AT_ONCE = 32
 #: What a decision endpoint is asked about a text that is a question with its options already.
 QUESTION = "Which of these is the answer?"
 _NAME = "answer"
+#: What a server's arithmetic may put on top of a probability.
+_ROUNDING = 1e-6
 
 
 def scoring_request(
@@ -109,4 +111,6 @@ def _blocks(prompt: ChatPrompt) -> list[str]:
 
 
 def _log(probability: float) -> float:
-    return math.log(probability) if probability > 0 else -math.inf
+    if not 0 <= probability <= 1 + _ROUNDING:
+        raise EngineError(f"it gives a choice the probability {probability}, expected 0 to 1")
+    return math.log(min(probability, 1.0)) if probability > 0 else -math.inf

@@ -23,6 +23,9 @@ COMPLETIONS, CHAT = "/completions", "/chat/completions"
 #: Characters of a prompt by which a failed request is told.
 _SHOWN = 200
 Body = dict[str, Any]
+_MOST_TOKENS = 2**48
+#: What a server's arithmetic may put on top of a log-probability.
+_ROUNDING = 1e-2
 
 
 class Request(NamedTuple):
@@ -139,10 +142,10 @@ def top_logprobs_of(answer: Body) -> TopLogprobs | None:
         if found.get("content"):
             entry = found["content"][0]
             each = [entry, *(entry.get("top_logprobs") or [])]
-            top = {item["token"]: float(item["logprob"]) for item in each}
+            top = {item["token"]: _logprob(item["logprob"]) for item in each}
         else:
-            top = {t: float(p) for t, p in (found.get("top_logprobs") or [{}])[0].items()}
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+            top = {t: _logprob(p) for t, p in (found.get("top_logprobs") or [{}])[0].items()}
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
         raise EngineError(f"its log-probabilities have no known form: {str(found)[:200]}") from None
     # special tokens have no text and would begin every choice
     top.pop("", None)
@@ -156,17 +159,31 @@ def tokens_of(answer: Body) -> Tokens:
     """
     usage = answer.get("usage") or {}
     said, made = "prompt_tokens", "completion_tokens"
-    if said not in usage:
-        said, made = "input_tokens", "output_tokens"
-    details = usage.get(f"{said}_details") or {}
     try:
+        if said not in usage:
+            said, made = "input_tokens", "output_tokens"
+        details = usage.get(f"{said}_details") or {}
         return Tokens(
-            prompt=int(usage[said]),
-            cached=int(details.get("cached_tokens") or 0),
-            completion=int(usage.get(made) or 0),
+            prompt=_amount(usage[said]),
+            cached=_amount(details.get("cached_tokens") or 0),
+            completion=_amount(usage.get(made) or 0),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise EngineError("its answer does not say how many tokens it took (usage)") from None
+
+
+def _amount(said: Any) -> int:
+    """A number of tokens. Raises ValueError for one that no server can have counted."""
+    if not 0 <= (amount := int(said)) < _MOST_TOKENS:
+        raise ValueError(f"{amount} tokens")
+    return amount
+
+
+def _logprob(said: Any) -> float:
+    """A log-probability. Raises ValueError for one above 0 by more than rounding."""
+    if (logprob := float(said)) > _ROUNDING:
+        raise ValueError(f"a log-probability of {logprob}")
+    return logprob
 
 
 def _choice(answer: Body) -> Body:
@@ -180,8 +197,9 @@ def _text(choice: Body) -> tuple[str, bool]:
     """The text, and whether it is a chat's. ``reasoning_content`` is not read."""
     message = choice.get("message")
     if isinstance(message, dict):
-        return message.get("content") or message.get("refusal") or "", True
-    text = choice.get("text")
+        text, is_chat = message.get("content") or message.get("refusal") or "", True
+    else:
+        text, is_chat = choice.get("text"), False
     if not isinstance(text, str):
         raise EngineError(f"its answer holds no text: {str(choice)[:200]}")
-    return text, False
+    return text, is_chat

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class VllmSettings(BaseModel):
     """A model that vLLM runs in this process. Sampling is from the whole distribution."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     engine: Literal["vllm"]
     #: A folder or a name on the hub.
