@@ -245,7 +245,7 @@ def _conversation(text: str, place: Place) -> Conversation:
     """The prompt of a transcript.
 
     A marker of the role that speaks already opens no turn: it is part of the text, as in prompt
-    sets, which renders to the same bytes and alternates as a chat must.
+    sets, which rendering quotes; so turns alternate, as in a chat they must.
     """
     try:
         turns: list[Turn] = []

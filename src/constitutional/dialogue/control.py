@@ -1,0 +1,108 @@
+"""Control tokens in what people and models wrote: shown to a model as text, never obeyed.
+
+A chat template writes control tokens between the turns (``<|im_end|>``), and a tokenizer takes the
+same characters inside a turn for the same tokens: a response could end its own turn. So whoever
+renders a turn puts :data:`GUARD` inside each such text (:func:`guarded`), and whoever makes tokens
+cuts there and drops it (:func:`pieces`). No piece holds a control token, so none is made; the
+model reads the characters as they were written. A text without such a token is not touched.
+
+Where a text leaves for a program that makes the tokens itself, that cannot be held. There a
+backslash stays in the guard's place, which all can see (:func:`visible`, :func:`broken`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from constitutional.dialogue.quoting import seen_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: Unicode keeps this character free for uses such as this one: no text that is exchanged has it.
+GUARD = "\ufdd0"
+_BREAK = "\\"
+
+#: What a template may write that is to be told from words: <|user|>, [INST], <<SYS>>, </s>.
+_TAG = re.compile(r"<[|｜][^<>{}\s]+[|｜]>|<{1,2}/?[A-Za-z_]+>{1,2}|\[/?[A-Z_]{2,}\]")
+#: The control tokens of known families, for texts whose tokenizer is not here.
+_FAMILIES = (
+    r"<[|｜][^|｜<>\s]{1,40}[|｜]>|</?(?:s|bos|eos|pad|unk|think|tool_call|tool_response)>"
+    r"|</?(?:start|end)_of_(?:turn|image)>|<{1,2}/?SYS>{1,2}"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|THINK|IMG)\]"
+)
+
+
+def guarded(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """The text with a guard inside each control token that is spelt out in it.
+
+    Control are the tokenizer's special tokens, its other added tokens that the chat template
+    writes, and the tags in that template which are no tokens; these get a visible backslash, since
+    a model reads their characters in whatever pieces.
+    """
+    tokens, tags = _control(tokenizer)
+    return _cut(_cut(text, tags, _BREAK), tokens, GUARD)
+
+
+def pieces(text: str) -> list[str]:
+    """The text cut at its guards."""
+    return text.split(GUARD)
+
+
+def visible(text: str) -> str:
+    """A guarded text for a program that makes the tokens itself."""
+    return text.replace(GUARD, _BREAK)
+
+
+def broken(text: str) -> str:
+    """A text for a program whose tokenizer is not known: known control tokens are broken up."""
+    return _cut(text, _anywhere(_FAMILIES), _BREAK)
+
+
+def _cut(text: str, pattern: re.Pattern[str] | None, mark: str) -> str:
+    """``mark`` behind the first character of each match in what is seen of the text.
+
+    What is seen: a tokenizer may normalise a text before it looks for its tokens.
+    """
+    if pattern is None:
+        return text
+    seen, origin = seen_of(text)
+    places = set()
+    for match in pattern.finditer(seen):
+        inside = origin[match.start(1) : match.end(1)]
+        places |= {next((at for at in inside if at > inside[0]), len(text))}
+    if not places:
+        return text
+    return "".join(mark + char if at in places else char for at, char in enumerate(text))
+
+
+def _control(
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
+    template = getattr(tokenizer, "chat_template", None) or ""
+    added = tuple((t.content, t.special) for t in tokenizer.added_tokens_decoder.values())
+    return _patterns(added, template if isinstance(template, str) else repr(template))
+
+
+@lru_cache
+def _patterns(
+    added: tuple[tuple[str, bool], ...], template: str
+) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
+    known = {content for content, _ in added}
+    tokens = {content for content, special in added if special or content in template}
+    return _any_of(tokens), _any_of({tag for tag in _TAG.findall(template) if tag not in known})
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str] | None:
+    """A single character cannot be cut, and is no imitation: it is what it is."""
+    longer = sorted({seen_of(text)[0] for text in texts if len(text.strip()) > 1})
+    return _anywhere("|".join(map(re.escape, longer))) if longer else None
+
+
+@lru_cache
+def _anywhere(pattern: str) -> re.Pattern[str]:
+    """Matches of group 1 that overlap are found too: behind the cut, the second would be whole."""
+    return re.compile(f"(?=({pattern}))", re.IGNORECASE)
