@@ -39,12 +39,21 @@ _FAMILIES = (
 def guarded(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """The text with a guard inside each control token that is spelt out in it.
 
-    Control are the tokenizer's special tokens, its other added tokens that the chat template
-    writes, and the tags in that template which are no tokens; these get a visible backslash, since
-    a model reads their characters in whatever pieces.
+    Control are the tokenizer's special tokens and its other added tokens that the chat template
+    writes.
     """
-    tokens, tags = _control(tokenizer)
-    return _cut(_cut(text, tags, _BREAK), tokens, GUARD)
+    tokens, _ = _control(tokenizer)
+    return _cut(text, tokens, GUARD)
+
+
+def guarded_turn(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """The same for a turn that the chat template is to frame.
+
+    What the template writes may be no token (``[INST]`` of some): such tags get a visible
+    backslash, since a model reads their characters in whatever pieces they come.
+    """
+    _, tags = _control(tokenizer)
+    return guarded(tokenizer, _cut(text, tags, _BREAK))
 
 
 def pieces(text: str) -> list[str]:
@@ -83,7 +92,11 @@ def _control(
     tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
     template = getattr(tokenizer, "chat_template", None) or ""
-    added = tuple((t.content, t.special) for t in tokenizer.added_tokens_decoder.values())
+    named = set(tokenizer.all_special_tokens)
+    added = tuple(
+        (token.content, token.special or token.content in named)
+        for token in tokenizer.added_tokens_decoder.values()
+    )
     return _patterns(added, template if isinstance(template, str) else repr(template))
 
 

@@ -87,7 +87,7 @@ def _roles(*names: str) -> tuple[str, str]:
 #: The paper's transcript.
 TRANSCRIPT = Form((_roles(*MARKERS.values()),))
 #: A chain of thought, whose verdict is read in a turn of its own.
-REASONING = Form((_roles(*MARKERS.values()), (_LINE, rf"so the answer is{_COLON}")))
+REASONING = Form((_roles(*MARKERS.values(), "H", "A"), (_LINE, rf"so the answer is{_COLON}")))
 #: The multiple-choice question of AI feedback in both its forms.
 QUESTION = Form(
     (

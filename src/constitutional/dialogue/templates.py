@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
-from constitutional.dialogue.control import guarded
+from constitutional.dialogue.control import guarded_turn
 from constitutional.engines.base import Message
 from constitutional.engines.thoughts import (
     begins_with_thought,
@@ -62,7 +62,7 @@ def guarded_messages(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]
 ) -> list[Message]:
     """The messages as a template is to get them: with guards, and without earlier thoughts."""
-    return [Message(m.role, guarded(tokenizer, _said(m))) for m in messages]
+    return [Message(m.role, guarded_turn(tokenizer, _said(m))) for m in messages]
 
 
 def _said(message: Message) -> str:

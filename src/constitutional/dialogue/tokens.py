@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from constitutional.dialogue.beginnings import encode_together
-from constitutional.dialogue.control import guarded, visible
+from constitutional.dialogue.control import guarded, guarded_turn, visible
 from constitutional.dialogue.conversation import REQUESTING_ROLES, Conversation, Turn
 from constitutional.dialogue.encoding import (
     continue_all,
@@ -233,7 +233,7 @@ def _opened(tokenizer: PreTrainedTokenizerBase, prompt: ChatPrompt) -> tuple[str
     before, found, _ = whole.partition(_PLACEHOLDER)
     lead = before.removeprefix(opened) if found and before.startswith(opened) else ""
     begun = "" if _EMPTY_THOUGHT.fullmatch(lead) else lead
-    return opened, begun + guarded(tokenizer, prompt.answer_prefix)
+    return opened, begun + guarded_turn(tokenizer, prompt.answer_prefix)
 
 
 def _chat_target_ids(
@@ -265,7 +265,7 @@ def _answer_text(
     if not found:
         raise ModelError("the chat template leaves out the assistant's last message")
     full = apply_template(tokenizer, messages, awaiting_answer=False)
-    content = guarded(tokenizer, answer.content)
+    content = guarded_turn(tokenizer, answer.content)
     if full.startswith(opening) and full[len(opening) :].endswith(closing):
         content = full[len(opening) : len(full) - len(closing)]
     # a model that has written its end-of-turn token is not asked for the line break behind it

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from constitutional.dialogue import Conversation, PromptRecord, chat_messages, prompt_for
-from constitutional.dialogue.control import guarded, visible
+from constitutional.dialogue.control import guarded, guarded_turn, visible
 from constitutional.dialogue.quoting import quoted
 from constitutional.dialogue.tokens import prompt_ids, prompt_text
 from constitutional.engines.base import Message
@@ -99,8 +99,9 @@ class HandOver:
 
     def plain(self, text: str) -> str:
         """A text whose markers and control tokens are broken up by a backslash."""
-        text = quoted(text) if self.card.style == "transcript" else text
-        return visible(guarded(self.tokenizer, text))
+        if self.card.style == "transcript":
+            return visible(guarded(self.tokenizer, quoted(text)))
+        return visible(guarded_turn(self.tokenizer, text))
 
     def answered(self, answer: str) -> str:
         """An answer as it stands behind :meth:`text`, with its end-of-context token."""

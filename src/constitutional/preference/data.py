@@ -13,7 +13,8 @@ from constitutional.dialogue.conversation import Conversation, Role, Turn
 from constitutional.dialogue.forms import Form, LeftOut
 from constitutional.dialogue.prompt_files import read_rows
 from constitutional.dialogue.prompt_rows import MalformedRow
-from constitutional.dialogue.transcript import MARKERS, opening, parse
+from constitutional.dialogue.quoting import MARKERS
+from constitutional.dialogue.transcript import opening, parse
 from constitutional.errors import InputError
 from constitutional.preference.settings import Goal
 from constitutional.runs.records import Comparison
