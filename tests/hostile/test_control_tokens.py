@@ -38,6 +38,7 @@ def _words(tokenizer: Tokenizer, **special: Any) -> PreTrainedTokenizerFast:
         unk_token="<unk>",
         chat_template=(
             "{{ bos_token }}{% for m in messages %}[INST] {{ m['content'] }} [/INST]{% endfor %}"
+            "{% if enable_thinking is defined and enable_thinking %}<think>{% endif %}"
         ),
         **special,
     )
