@@ -56,6 +56,13 @@ JUDGING = {"constitutional.preference.harm_model", "constitutional.preference.ju
 SPEAK_OF_VERDICTS = {"constitutional.feedback.pairs": "counts how many pairs differ, labels none"}
 
 
+#: The package loads the module of a public name when it is asked for, and not before.
+PUBLIC = {
+    f"constitutional.{name}": f"constitutional.{home}"
+    for name, home in constitutional._HOMES.items()
+}
+
+
 def module_name(path: Path) -> str:
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -67,9 +74,18 @@ TRAINING_MODULES = sorted(
 )
 
 
+def running(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and all below it but what only a type checker reads."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "typing.TYPE_CHECKING":
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from running(child)
+
+
 def imported_names(source: str, module: str, is_package: bool) -> Iterator[str]:
     """Every module or name that is imported anywhere in a source, functions included."""
-    for node in ast.walk(ast.parse(source)):
+    for node in running(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -93,6 +109,8 @@ def reachable(module: str) -> set[str]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
+        if name in PUBLIC:
+            name = PUBLIC[name]
         while name and name not in MODULES:
             name = name.rpartition(".")[0]  # the name is one of a module's own
         if not name or name in found:
@@ -112,6 +130,8 @@ from constitutional import microworld
 def late():
     from ..microworld.oracle import Oracle
     import_module("constitutional.microworld.world")
+if typing.TYPE_CHECKING:
+    from constitutional.microworld.human import judge
 """
     names = set(imported_names(source, "constitutional.supervised.finetune", False))
     assert names == {
@@ -123,6 +143,7 @@ def late():
     # and the walk over modules does arrive where there is a way
     assert "constitutional.microworld.world" in reachable("constitutional.microworld.build")
     assert "constitutional.microworld.oracle" in reachable("constitutional.inputs")
+    assert "constitutional.microworld.oracle" in reachable("constitutional.Run")
 
 
 def test_there_are_training_modules() -> None:
