@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from constitutional.dialogue.quoting import seen_of
 
@@ -33,6 +34,12 @@ _FAMILIES = (
     r"<[|｜][^|｜<>\s]{1,40}[|｜]>|</?(?:s|bos|eos|pad|unk|think|tool_call|tool_response)>"
     r"|</?(?:start|end)_of_(?:turn|image)>|<{1,2}/?SYS>{1,2}"
     r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|THINK|IMG)\]"
+)
+
+
+_Patterns = tuple[re.Pattern[str] | None, re.Pattern[str] | None]
+_KNOWN: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[tuple[str, ...], _Patterns]] = (
+    WeakKeyDictionary()
 )
 
 
@@ -88,25 +95,28 @@ def _cut(text: str, pattern: re.Pattern[str] | None, mark: str) -> str:
     return "".join(mark + char if at in places else char for at, char in enumerate(text))
 
 
-def _control(
-    tokenizer: PreTrainedTokenizerBase,
-) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
-    template = getattr(tokenizer, "chat_template", None) or ""
-    named = set(tokenizer.all_special_tokens)
-    added = tuple(
-        (token.content, token.special or token.content in named)
-        for token in tokenizer.added_tokens_decoder.values()
-    )
-    return _patterns(added, template if isinstance(template, str) else repr(template))
+def _control(tokenizer: PreTrainedTokenizerBase) -> _Patterns:
+    """The patterns of control tokens and of tags.
+
+    To list thousands of added tokens takes longer than to encode a text: a tokenizer is asked once,
+    and again where its template or one of its named tokens is another.
+    """
+    template = str(getattr(tokenizer, "chat_template", None) or "")
+    named = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token)
+    state = (template, *map(str, named))
+    known = _KNOWN.get(tokenizer)
+    if known is None or known[0] != state:
+        known = _KNOWN[tokenizer] = (state, _patterns(tokenizer, template))
+    return known[1]
 
 
-@lru_cache
-def _patterns(
-    added: tuple[tuple[str, bool], ...], template: str
-) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
-    known = {content for content, _ in added}
-    tokens = {content for content, special in added if special or content in template}
-    return _any_of(tokens), _any_of({tag for tag in _TAG.findall(template) if tag not in known})
+def _patterns(tokenizer: PreTrainedTokenizerBase, template: str) -> _Patterns:
+    special = set(tokenizer.all_special_tokens)
+    added = {token.content: token.special for token in tokenizer.added_tokens_decoder.values()}
+    tokens = {
+        content for content in added if added[content] or content in special or content in template
+    }
+    return _any_of(tokens), _any_of({tag for tag in _TAG.findall(template) if tag not in added})
 
 
 def _any_of(texts: Iterable[str]) -> re.Pattern[str] | None:
