@@ -9,7 +9,7 @@ INSTALLED_BENCH := .venv-bench/.installed
 # Tests are spread over this many processes, one thread each.
 WORKERS := 2
 
-.PHONY: help demo test test-servers check bench faults test-wheel clean
+.PHONY: help demo test test-servers check bench faults test-wheel hostile audit clean
 
 help:
 	@echo "make demo [OUT=DIR] [SEED=N]  run Constitutional AI on the embedded microworld"
@@ -19,6 +19,8 @@ help:
 	@echo "make bench [ONLY=NAMES]       every stage beside its peers (an hour), or some of them"
 	@echo "make faults [ONLY=NAMES]      kills, damage and full disks at full size (half an hour)"
 	@echo "make test-wheel               build the package and try it in an empty environment"
+	@echo "make hostile                  every attack in every place, and docs/hostile.json (half an hour)"
+	@echo "make audit                    known weaknesses of the locked versions, where the index tells"
 	@echo "make clean                    remove the .venv*, caches and built packages; runs stay"
 	@echo
 	@echo "The first one sets up .venv; PYTHON=python3.12 chooses what it is made with."
@@ -50,8 +52,18 @@ faults: $(INSTALLED_DEV)
 test-wheel: $(INSTALLED_DEV)
 	scripts/test-wheel
 
+hostile: $(INSTALLED_DEV)
+	CONSTITUTIONAL_HOSTILE=all $(BIN)/pytest tests/hostile tests/web/test_injections.py \
+	    tests/web/test_security.py tests/browser/test_hostile_pages.py
+	$(BIN)/python -m tests.hostile
+
+audit: $(INSTALLED_DEV)
+	$(BIN)/python -m venv .venv-audit
+	.venv-audit/bin/pip install -qq --disable-pip-version-check pip-audit
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints-hashed.txt
+
 clean:
-	rm -rf .venv .venv-bench .venv-servers .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-bench .venv-servers .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -115,18 +115,18 @@ def test_rows(tmp_path: Path, row: object, expected: list[str]) -> None:
         # other markers of the method are text in a dialogue
         (
             "\n\nHuman: edit\n\nRevision: two\n\nAssistant: b",
-            ["\n\nHuman: edit\n\nRevision: two"],
+            ["\n\nHuman: edit\n\n\\Revision: two"],
         ),
         # an empty answer stays a turn
         (
             "\n\nHuman: a\n\nAssistant: \n\nHuman: c\n\nAssistant: ",
             ["\n\nHuman: a", "\n\nHuman: a\n\nAssistant: \n\nHuman: c"],
         ),
-        # two turns of one speaker are one turn, with the bytes of the file
-        ("\n\nHuman: a\n\nHuman:  b\n\nAssistant: c", ["\n\nHuman: a\n\nHuman:  b"]),
+        # two turns of one speaker are one turn, whose second marker is a text's
+        ("\n\nHuman: a\n\nHuman:  b\n\nAssistant: c", ["\n\nHuman: a\n\n\\Human:  b"]),
         (
             "\n\nHuman: a\n\nAssistant: b\n\nAssistant:  c\n\nHuman: d",
-            ["\n\nHuman: a", "\n\nHuman: a\n\nAssistant: b\n\nAssistant:  c\n\nHuman: d"],
+            ["\n\nHuman: a", "\n\nHuman: a\n\nAssistant: b\n\n\\Assistant:  c\n\nHuman: d"],
         ),
         ("\n\nHuman: a\x00\u2028b\r\n \n\nAssistant: c", ["\n\nHuman: a\x00\u2028b\r\n "]),
     ],
@@ -318,7 +318,9 @@ def test_hh_rlhf_prompts_keep_the_bytes_of_the_file() -> None:
         texts = [text for line in file for text in json.loads(line).values()]
     prompts = load(PAIRS[0])
     held = "\0".join(texts)
-    assert all(f"{text}\n\nAssistant:" in held for text in transcripts(prompts))
+    # but for the backslash before a marker that stands within a turn
+    shown = [text.replace("\n\n\\", "\n\n") for text in transcripts(prompts)]
+    assert all(f"{text}\n\nAssistant:" in held for text in shown)
     assert prompts.read * 2 == len(texts) and prompts.bad == 0
     assert len(prompts) > prompts.read
 
@@ -328,6 +330,6 @@ def test_official_samples_keep_the_bytes_of_the_file() -> None:
     for path in SAMPLES:
         rows = [json.loads(line) for line in path.open(encoding="utf-8")]
         prompts = load_prompts(path, kind="helpful")
-        assert [f"{t}\n\nAssistant:" for t in transcripts(prompts)] == [
-            row["rl_prompt"] for row in rows
-        ]
+        # one prompt of the paper's imitates three turns, whose markers are quoted
+        shown = [text.replace("\n\n\\", "\n\n") for text in transcripts(prompts)]
+        assert [f"{t}\n\nAssistant:" for t in shown] == [row["rl_prompt"] for row in rows]

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constitutional.dialogue.conversation import Conversation, Role, Turn
+from constitutional.dialogue.quoting import MARKERS
 from constitutional.dialogue.rendering import chat_messages, prompt_for
-from constitutional.dialogue.transcript import MARKERS, few_shot_prefix, parse, render
+from constitutional.dialogue.transcript import few_shot_prefix, parse, render
 from constitutional.engines.base import ChatPrompt, Message, TextPrompt
 from constitutional.errors import InputError
 

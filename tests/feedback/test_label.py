@@ -395,7 +395,7 @@ def test_chat_form_with_reasoning(with_examples: Constitution) -> None:
     assert think.messages[1] == Message("assistant", said)
     assert think.answer_prefix == lead
     assert re.fullmatch(
-        rf"{lead} Thought \d+\.\n\nHuman:\nSo\n\nSo the answer is:", read.answer_prefix
+        rf"{lead} Thought \d+\.\n\n\\Human:\nSo\n\nSo the answer is:", read.answer_prefix
     )
     assert engine.requests[0].params is not None
     assert engine.requests[0].params.stop == ("So the answer is:",)

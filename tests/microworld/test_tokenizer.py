@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from constitutional.constitution import load_constitution
 from constitutional.dialogue import check_vocabulary, unknown_words
-from constitutional.dialogue.transcript import MARKERS
+from constitutional.dialogue.quoting import MARKERS
 from constitutional.errors import InputError
 from constitutional.microworld import data_file
 from constitutional.microworld.corpus import Corpus

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from constitutional.errors import ConstitutionalError
+from constitutional.report.names import printable
 
 
 def main() -> None:
@@ -14,5 +15,6 @@ def main() -> None:
     try:
         app(prog_name="cai", standalone_mode=True)
     except ConstitutionalError as error:
-        print(f"cai: {error}", file=sys.stderr)
+        # a sentence may quote a file, which may hold what a terminal would obey
+        print(f"cai: {printable(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None

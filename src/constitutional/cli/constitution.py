@@ -19,17 +19,18 @@ def show(file: File) -> None:
     """Show the principles and what is asked of the model by each."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
+    from constitutional.cli.tables import cell
     from constitutional.constitution import load_constitution
 
     constitution = load_constitution(file)
-    table = Table(title=constitution.name, caption=f"fingerprint {constitution.fingerprint[:16]}")
+    table = Table(
+        title=cell(constitution.name), caption=f"fingerprint {constitution.fingerprint[:16]}"
+    )
     for column in ("id", "principle", "used to", "source", "weight"):
         table.add_column(column)
     for p in constitution.principles:
-        # Text, not markup: a principle may hold square brackets
-        table.add_row(*map(Text, (p.id, p.text, ", ".join(p.uses), p.source, f"{p.weight:g}")))
+        table.add_row(*map(cell, (p.id, p.text, ", ".join(p.uses), p.source, f"{p.weight:g}")))
     Console().print(table)
 
 
@@ -37,11 +38,12 @@ def show(file: File) -> None:
 def check(file: File) -> None:
     """Read a constitution and say what is in it; a wrong file is refused with its line."""
     from constitutional.constitution import load_constitution
+    from constitutional.report.names import printable
 
     constitution = load_constitution(file)
     print(
-        f"{constitution.name}: {len(constitution.critiquing)} principles critique and revise, "
-        f"{len(constitution.comparing)} compare; fingerprint {constitution.fingerprint}"
+        f"{printable(constitution.name)}: {len(constitution.critiquing)} principles critique and "
+        f"revise, {len(constitution.comparing)} compare; fingerprint {constitution.fingerprint}"
     )
 
 

@@ -40,9 +40,11 @@ def monitor(
     from rich.table import Table
     from rich.text import Text
 
+    from constitutional.cli.tables import cell
+
     for path, report in reports.items():
         table = Table(
-            title=Text(path), caption=f"{report.answers} answers to {report.prompts} prompts"
+            title=cell(path), caption=f"{report.answers} answers to {report.prompts} prompts"
         )
         for column in ("monitor", "value", "95% interval", "threshold", "", "examples"):
             table.add_column(column, overflow="fold" if column == "examples" else "ellipsis")
@@ -55,9 +57,8 @@ def monitor(
                 f"{e.low:{digits}} to {e.high:{digits}}",
                 "" if found.threshold is None else format(found.threshold, digits),
                 Text("flagged", style="bold red") if found.flagged else "",
-                # Text, not markup: answers may hold square brackets
-                Text("; ".join(" ".join(text.split())[:50] for text in found.examples[:2])),
+                cell("; ".join(" ".join(text.split())[:50] for text in found.examples[:2])),
             )
         Console().print(table)
         for name, reason in report.left_out.items():
-            Console(stderr=True).print(Text(f"{name} is left out: {reason}"))
+            Console(stderr=True).print(cell(f"{name} is left out: {reason}"))

@@ -104,9 +104,10 @@ def _load(order: Order, prompts: Iterable[PromptRecord]) -> Engine:
 def _show(found: Account, file: Path) -> None:
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    table = Table(title=Text(str(file)), caption=f"shares of {found.attempts} attempts")
+    from constitutional.cli.tables import cell
+
+    table = Table(title=cell(str(file)), caption=f"shares of {found.attempts} attempts")
     for column in ("outcome", "attempts", "share", "95% interval"):
         table.add_column(column)
     for name, share in found.shares.items():

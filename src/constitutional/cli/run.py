@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from constitutional.recipe import Recipe, check_extras, load_recipe
+from constitutional.report.names import printable
 
 
 def run_recipe(
@@ -24,7 +25,10 @@ def run_recipe(
     recipe = load_recipe(path, seed=seed, constitution=constitution)
     check_extras(recipe)
     out = out or Path("runs") / f"{recipe.name}-{recipe.seed}"
-    print(f"{recipe.name}: reading models and prompts, results go to {out}", file=sys.stderr)
+    print(
+        f"{printable(recipe.name)}: reading models and prompts, results go to {out}",
+        file=sys.stderr,
+    )
 
     from constitutional.runs import interruptible
 
@@ -45,7 +49,7 @@ def _run(recipe: Recipe, base: Path, out: Path, command: str, *, skip_bad: bool)
     with TemporaryDirectory() as aside:
         inputs = load_inputs(recipe, base, skipped=Path(aside) if skip_bad else None)
         for note in inputs.notes:
-            print(f"Note: {note}.", file=sys.stderr)
+            print(f"Note: {printable(note)}.", file=sys.stderr)
         with RunFolder.open(
             out,
             recipe.model_dump(mode="json"),

@@ -7,8 +7,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from constitutional.report.names import printable
+
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from constitutional.evaluation.intervals import Estimate
+
+
+def cell(text: str) -> Text:
+    """A text of a file or a model for a table: no markup, and nothing that a terminal obeys."""
+    from rich.text import Text
+
+    return Text(printable(text))
 
 
 def print_estimates(
@@ -23,16 +34,14 @@ def print_estimates(
     """One row for each estimate; ``what`` heads their names and ``counted`` their n."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    # Text, not markup: names of files and policies may hold square brackets
-    table = Table(title=Text(title), caption=Text(caption))
+    table = Table(title=cell(title), caption=cell(caption))
     for column in (what, "value", "95% interval", counted):
         table.add_column(column)
     for name, e in rows.items():
         if e is not None:
             interval = f"{e.low:.{digits}f} to {e.high:.{digits}f}"
-            table.add_row(Text(name), f"{e.value:.{digits}f}", interval, str(e.n))
+            table.add_row(cell(name), f"{e.value:.{digits}f}", interval, str(e.n))
     Console().print(table)
 
 

@@ -9,6 +9,7 @@ from constitutional.dialogue.prompts import (
     prompt_id,
     splits_overlap,
 )
+from constitutional.dialogue.quoting import MARKERS
 from constitutional.dialogue.rendering import chat_messages, prompt_for
 from constitutional.dialogue.tokens import (
     TokenizedExample,
@@ -17,7 +18,6 @@ from constitutional.dialogue.tokens import (
     prompt_ids,
 )
 from constitutional.dialogue.transcript import (
-    MARKERS,
     STOP_STRINGS,
     few_shot_prefix,
     opening,

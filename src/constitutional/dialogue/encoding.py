@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from constitutional.dialogue.control import pieces
 from constitutional.errors import ModelError
 
 if TYPE_CHECKING:
@@ -12,12 +13,19 @@ if TYPE_CHECKING:
 
 
 def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """The ids of each text, with no special tokens but those that are spelt out in it."""
+    """The ids of each text, with no special tokens but those that are spelt out in it.
+
+    A text is cut at its guards (:mod:`constitutional.dialogue.control`), which are not encoded.
+    """
     if not texts:
         return []
+    parts = [pieces(text) for text in texts]
     # verbose=False: length is the caller's concern, and `cut` reports it
-    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    return [list(ids) for ids in encoded]
+    encoded = tokenizer([part[0] for part in parts], add_special_tokens=False, verbose=False)
+    return [
+        [*ids, *(token for piece in rest for token in continue_text(tokenizer, "\n", piece))]
+        for ids, (_, *rest) in zip(encoded["input_ids"], parts, strict=True)
+    ]
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -176,7 +176,7 @@ def _from_transcript(value: object, where: str) -> Conversation:
     """A dialogue from its transcript, with every byte of the texts kept.
 
     A marker of the role that speaks already opens no turn: "Human: a, Human: b" is one turn whose
-    text holds the second marker. It renders to the same bytes and alternates, as a chat must.
+    text holds the second marker. Turns alternate, as in a chat they must, and rendering quotes it.
     """
     if not isinstance(value, str):
         raise MalformedRow(f"{where} must be a text, found {_name(value)}")

@@ -2,7 +2,8 @@
 
 The same turns serve both styles. As a transcript every role keeps its marker
 (:mod:`constitutional.dialogue.transcript`); in a chat whatever a person or the program asks is a
-user message, and whatever the model writes is an assistant message. Texts are never altered.
+user message, and whatever the model writes is an assistant message. Texts are not altered, but that
+what imitates a marker is quoted in a transcript (:mod:`constitutional.dialogue.quoting`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from typing import Literal
 
-from constitutional.dialogue.transcript import MARKERS
+from constitutional.dialogue.quoting import MARKERS
 
 #: Why a text is unfit for training. ``unchanged`` (a revision equal to the version before it) is
 #: not among them: an answer with no fault ought to stay as it is.

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
+from constitutional.dialogue.control import guarded_turn
 from constitutional.engines.base import Message
-from constitutional.engines.thoughts import with_thought_closed
+from constitutional.engines.thoughts import (
+    begins_with_thought,
+    with_thought_closed,
+    without_thoughts,
+)
 from constitutional.errors import ModelError
 
 if TYPE_CHECKING:
@@ -31,12 +36,14 @@ def apply_template(
     """The messages as the chat template writes them, open for the assistant if asked.
 
     A system prompt goes to the head of the first request where the template has no place for one
-    (it refuses it, as Gemma's does, or leaves it out). Raises ModelError.
+    (it refuses it, as Gemma's does, or leaves it out). Control tokens that are spelt out in a
+    message are guarded (:mod:`constitutional.dialogue.control`). Raises ModelError.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError(
             "the tokenizer has no chat template: use style: transcript, or pass a chat template"
         )
+    messages = guarded_messages(tokenizer, messages)
     system = messages[0].content if messages and messages[0].role == "system" else ""
     refused: Exception | None = None
     for form in (messages, _folded(messages)) if system else (messages,):
@@ -49,6 +56,20 @@ def apply_template(
             return with_thought_closed(text) if awaiting_answer else text
     why = refused or "it leaves the system prompt out"
     raise ModelError(f"the chat template refuses these messages: {why}") from refused
+
+
+def guarded_messages(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]
+) -> list[Message]:
+    """The messages as a template is to get them: with guards, and without earlier thoughts."""
+    return [Message(m.role, guarded_turn(tokenizer, _said(m))) for m in messages]
+
+
+def _said(message: Message) -> str:
+    """The text of a message; an answer's without a thought at its head, which templates drop."""
+    if message.role != "assistant" or not begins_with_thought(message.content):
+        return message.content
+    return without_thoughts(message.content) or message.content
 
 
 def _rendered(

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from constitutional.dialogue.beginnings import encode_together
+from constitutional.dialogue.control import guarded, guarded_turn, visible
 from constitutional.dialogue.conversation import REQUESTING_ROLES, Conversation, Turn
 from constitutional.dialogue.encoding import (
     continue_all,
@@ -25,6 +26,7 @@ from constitutional.dialogue.encoding import (
     end_id,
     puts_bos_first,
 )
+from constitutional.dialogue.quoting import quoted
 from constitutional.dialogue.rendering import chat_messages, prompt_for
 from constitutional.dialogue.templates import apply_template
 from constitutional.dialogue.vocabulary import check_vocabulary as check_vocabulary
@@ -103,7 +105,7 @@ def _targets(
 ) -> list[list[int]]:
     """The ids of each last turn, with its end."""
     texts = [
-        (prompt.text, " " + each.last.text)
+        (guarded(tokenizer, prompt.text), guarded(tokenizer, " " + quoted(each.last.text)))
         for prompt, each in zip(prompts, spoken, strict=True)
         if isinstance(prompt, TextPrompt)
     ]
@@ -131,8 +133,9 @@ def _without_thoughts(conversation: Conversation) -> Conversation:
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     """The ids to sample from: the first ids of :func:`encode_example` of the same prompt.
 
-    A text gets the beginning token if this tokenizer puts one before plain text by default, and
-    never twice. A chat gets what its template writes, and nothing more. Raises ModelError when a
+    A text gets the beginning token if this tokenizer puts one before plain text by default. A chat
+    gets what its template writes, and nothing more. Control tokens that the texts spell out are
+    text (:mod:`constitutional.dialogue.control`). Raises ModelError when a
     chat is asked for and the tokenizer has no chat template, or one that refuses the messages.
     """
     return prompts_ids(tokenizer, [prompt])[0]
@@ -140,7 +143,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
 
 def prompts_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> list[list[int]]:
     """:func:`prompt_ids` of each prompt; many texts at once are encoded faster than one by one."""
-    texts = [prompt.text for prompt in prompts if isinstance(prompt, TextPrompt)]
+    texts = [guarded(tokenizer, p.text) for p in prompts if isinstance(p, TextPrompt)]
     encoded = iter(_texts_ids(tokenizer, texts))
     return [
         next(encoded) if isinstance(prompt, TextPrompt) else _chat_ids(tokenizer, prompt)
@@ -153,7 +156,7 @@ def _texts_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list
         return []
     encoded = encode_together(partial(encode_texts, tokenizer), texts)
     bos = [tokenizer.bos_token_id] if puts_bos_first(tokenizer) else []
-    return [list(ids) if ids[:1] == bos else [*bos, *ids] for ids in encoded]
+    return [[*bos, *ids] for ids in encoded]
 
 
 def _chat_ids(tokenizer: PreTrainedTokenizerBase, prompt: ChatPrompt) -> list[int]:
@@ -164,14 +167,13 @@ def _chat_ids(tokenizer: PreTrainedTokenizerBase, prompt: ChatPrompt) -> list[in
 def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
     """The prompt as one text with its special tokens, for a program that adds none of its own.
 
-    Encoded without special tokens it gives :func:`prompt_ids`. Raises as that does.
+    Encoded without special tokens it gives :func:`prompt_ids`, but for control tokens that were
+    spelt out in it: they are broken up by a backslash. Raises as that does.
     """
     if isinstance(prompt, ChatPrompt):
-        return "".join(_opened(tokenizer, prompt))
-    bos = tokenizer.bos_token
-    if puts_bos_first(tokenizer) and not prompt.text.startswith(str(bos)):
-        return f"{bos}{prompt.text}"
-    return prompt.text
+        return visible("".join(_opened(tokenizer, prompt)))
+    bos = tokenizer.bos_token if puts_bos_first(tokenizer) else ""
+    return f"{bos}{visible(guarded(tokenizer, prompt.text))}"
 
 
 def answer_end_id(tokenizer: PreTrainedTokenizerBase, style: Style) -> int:
@@ -187,7 +189,7 @@ def answer_end_id(tokenizer: PreTrainedTokenizerBase, style: Style) -> int:
 def continuation_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, text: str) -> list[int]:
     """The ids of ``text`` as what follows ``prompt``; to be put after :func:`prompt_ids` of it."""
     if isinstance(prompt, TextPrompt):
-        return continue_text(tokenizer, prompt.text, text)
+        return continue_text(tokenizer, guarded(tokenizer, prompt.text), text)
     return continue_text(tokenizer, "".join(_opened(tokenizer, prompt)), text)
 
 
@@ -207,11 +209,12 @@ class Continuations:
         if isinstance(prompt, TextPrompt) and len(prompt.text) > _NEAR:
             end = prompt.text[-_NEAR:]
             if end not in self._known:
-                alone = [continue_text(self._tokenizer, end, text) for text in self._texts]
-                self._known[end] = encode_text(self._tokenizer, end), alone
-            near, found = self._known[end]
+                near = guarded(self._tokenizer, end)
+                alone = [continue_text(self._tokenizer, near, text) for text in self._texts]
+                self._known[end] = encode_text(self._tokenizer, near), alone
+            known, found = self._known[end]
             # the first tokens of the end alone may be others than within the prompt
-            if len(near) > _ALIKE and list(ids[-_ALIKE:]) == near[-_ALIKE:]:
+            if len(known) > _ALIKE and list(ids[-_ALIKE:]) == known[-_ALIKE:]:
                 return found
         return [continuation_ids(self._tokenizer, prompt, text) for text in self._texts]
 
@@ -230,7 +233,7 @@ def _opened(tokenizer: PreTrainedTokenizerBase, prompt: ChatPrompt) -> tuple[str
     before, found, _ = whole.partition(_PLACEHOLDER)
     lead = before.removeprefix(opened) if found and before.startswith(opened) else ""
     begun = "" if _EMPTY_THOUGHT.fullmatch(lead) else lead
-    return opened, begun + prompt.answer_prefix
+    return opened, begun + guarded_turn(tokenizer, prompt.answer_prefix)
 
 
 def _chat_target_ids(
@@ -262,8 +265,9 @@ def _answer_text(
     if not found:
         raise ModelError("the chat template leaves out the assistant's last message")
     full = apply_template(tokenizer, messages, awaiting_answer=False)
-    framed_alike = full.startswith(opening) and full[len(opening) :].endswith(closing)
-    content = full[len(opening) : len(full) - len(closing)] if framed_alike else answer.content
+    content = guarded_turn(tokenizer, answer.content)
+    if full.startswith(opening) and full[len(opening) :].endswith(closing):
+        content = full[len(opening) : len(full) - len(closing)]
     # a model that has written its end-of-turn token is not asked for the line break behind it
     return _header(prefix, opening) + content, closing.rstrip()
 

@@ -10,15 +10,8 @@ import re
 from collections.abc import Iterable
 
 from constitutional.dialogue.conversation import Conversation, Role, Turn
+from constitutional.dialogue.quoting import MARKERS, TRANSCRIPT, Form, quoted, unquoted
 
-MARKERS: dict[Role, str] = {
-    "human": "Human",
-    "assistant": "Assistant",
-    "critique_request": "CritiqueRequest",
-    "critique": "Critique",
-    "revision_request": "RevisionRequest",
-    "revision": "Revision",
-}
 _ROLES = {marker: role for role, marker in MARKERS.items()}
 _MARKER = re.compile(r"\n\n(" + "|".join(MARKERS.values()) + r"):")
 
@@ -32,9 +25,14 @@ def opening(role: Role) -> str:
     return f"\n\n{MARKERS[role]}:"
 
 
-def render(conversation: Conversation, awaiting: Role | None = None) -> str:
-    """The transcript of a conversation, with an open turn of ``awaiting`` at its end if given."""
-    text = "".join(f"{opening(turn.role)} {turn.text}" for turn in conversation.turns)
+def render(
+    conversation: Conversation, awaiting: Role | None = None, form: Form = TRANSCRIPT
+) -> str:
+    """The transcript of a conversation, with an open turn of ``awaiting`` at its end if given.
+
+    A marker of ``form`` within a text is quoted, so that it opens no turn.
+    """
+    text = "".join(f"{opening(turn.role)} {quoted(turn.text, form)}" for turn in conversation.turns)
     return text if awaiting is None else text + opening(awaiting)
 
 
@@ -47,7 +45,7 @@ def few_shot_prefix(examples: Iterable[Conversation]) -> str:
     return "".join(render(example) for example in examples)
 
 
-def parse(text: str) -> Conversation:
+def parse(text: str, form: Form = TRANSCRIPT) -> Conversation:
     """Read a transcript back; the inverse of :func:`render` where one blank follows each marker.
 
     An open last turn (a marker with nothing after it) is left out. Raises ValueError when the text
@@ -62,7 +60,7 @@ def parse(text: str) -> Conversation:
             f"found {text.strip()[:40]!r}"
         )
     turns = [
-        Turn(role=_ROLES[marker], text=body.removeprefix(" "))
+        Turn(role=_ROLES[marker], text=unquoted(body.removeprefix(" "), form))
         for marker, body in zip(parts[1::2], parts[2::2], strict=True)
     ]
     if turns and not turns[-1].text.strip():

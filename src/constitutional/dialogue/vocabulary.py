@@ -52,7 +52,7 @@ def _complaint(where: str, unknown: list[str], known: list[str]) -> str:
 
 
 def _words_by_offset(tokenizer: PreTrainedTokenizerBase, text: str, unk: int) -> list[str]:
-    encoding = tokenizer(text, add_special_tokens=False, verbose=False)
+    encoding = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
     words = []
     for index, token in enumerate(encoding["input_ids"]):
         if token != unk:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from constitutional.constitution.few_shots import ComparisonExample, CotExample
+from constitutional.dialogue.quoting import REASONING, quoted
 from constitutional.dialogue.transcript import STOP_STRINGS
 from constitutional.engines.base import ChatPrompt, Message, Prompt, Style, TextPrompt
 from constitutional.feedback.question import (
@@ -90,7 +91,11 @@ def reasoning_stops(style: Style) -> tuple[str, ...]:
 
 
 def _spoken(reasoning: str | None) -> str:
-    return COT_LEAD if reasoning is None else f"{COT_LEAD} {reasoning}\n\n{COT_ANSWER}"
+    return (
+        COT_LEAD
+        if reasoning is None
+        else f"{COT_LEAD} {quoted(reasoning, REASONING)}\n\n{COT_ANSWER}"
+    )
 
 
 def _chat(earlier: Sequence[tuple[str, str]], asked: str, answer_prefix: str) -> ChatPrompt:

@@ -6,8 +6,10 @@ roles are ``H:`` and ``A:`` so that ``Human:`` and ``Assistant:`` belong to the 
 answer is read in a new human turn (which the paper's text leaves out and every official example
 has).
 
-Each form can be read back to what it was made from. A field that imitates the marks between the
-fields is refused, so that no response can end its field and write on in the question's own voice.
+Each form can be read back to what it was made from. Whatever in a field imitates the marks between
+the fields is quoted (:mod:`constitutional.dialogue.quoting`), so that no response can end its field
+and write on in the question's own voice. Whoever would rather not ask such a question at all finds
+it by :func:`imitation`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from constitutional.dialogue.conversation import Conversation, Role, Turn
+from constitutional.dialogue.quoting import QUESTION, REASONING, quoted, unquoted
 from constitutional.dialogue.transcript import parse, render
 from constitutional.errors import InputError
 
@@ -35,9 +38,9 @@ _OPTIONS = " Options:"
 _COT_ROLES: dict[Role, str] = {"human": "H", "assistant": "A"}
 _COT_TURN = re.compile(r"\n\n([HA]): ")
 
-#: What no field may hold: the marks between fields, however they are spaced. A model is misled
-#: by a mark that is spaced differently just as well.
-_MARK = re.compile(
+
+#: The seams between fields, however they are spaced.
+_SEAM = re.compile(
     r"\]\]\]\s*(?:\(B\)\s*\[\[\[|The answer is:|(?:Human|Assistant):)"
     r"|\(A\)\s*\[\[\["
     r"|\s(?:Human|Assistant):\s*(?:So the answer is:|Let's think step by step:)"
@@ -59,28 +62,31 @@ class Question:
 
 
 def render_question(question: Question) -> str:
-    """The plain form, open for the answer; raises InputError for fields that imitate its marks."""
+    """The plain form, open for the answer. Raises InputError for a principle that does not fit."""
     return f"\n\n{plain_request(question)}\n\n{ANSWER}"
 
 
 def plain_request(question: Question) -> str:
     """What the plain form asks, without the white space before and the answer's lead-in."""
-    _check(question)
-    conversation = render(question.conversation)
+    check_principle(question.principle_text)
+    conversation = render(question.conversation, form=QUESTION)
     return f"{PLAIN_HEADER}{conversation}\n\n\n{question.principle_text}{_options(question)}"
 
 
 def render_cot(question: Question, reasoning: str | None = None) -> str:
     """The chain-of-thought form: open for the reasoning, or with it for the answer."""
     asked = f"\n\nHuman: {cot_request(question)}\n\nAssistant: {COT_LEAD}"
-    return asked if reasoning is None else f"{asked} {reasoning}\n\nHuman:\n{COT_ANSWER}"
+    if reasoning is None:
+        return asked
+    return f"{asked} {quoted(reasoning, REASONING)}\n\nHuman:\n{COT_ANSWER}"
 
 
 def cot_request(question: Question) -> str:
     """What the chain-of-thought form asks, without the turn's marker."""
-    _check(question)
+    check_principle(question.principle_text)
     conversation = "".join(
-        f"\n\n{_cot_role(turn)}: {turn.text}" for turn in question.conversation.turns
+        f"\n\n{_cot_role(turn)}: {quoted(turn.text, QUESTION)}"
+        for turn in question.conversation.turns
     )
     return f"{COT_HEADER}{conversation}\n\n{question.principle_text}{_options(question)}"
 
@@ -91,7 +97,7 @@ def parse_question(text: str) -> Question:
     head, a, b = _fields(body)
     spoken, _, principle = head.rpartition("\n\n\n")
     try:
-        question = Question(parse(spoken), principle, a, b)
+        question = Question(parse(spoken, QUESTION), principle, a, b)
     except ValueError as error:
         raise InputError(f"in the question's conversation: {error}") from None
     return _same(question, text, render_question(question))
@@ -109,7 +115,10 @@ def parse_cot(text: str) -> Question:
             f"found {spoken[:40]!r}"
         )
     roles: dict[str, Role] = {mark: role for role, mark in _COT_ROLES.items()}
-    turns = (Turn(role=roles[m], text=t) for m, t in zip(parts[::2], parts[1::2], strict=True))
+    turns = (
+        Turn(role=roles[m], text=unquoted(t, QUESTION))
+        for m, t in zip(parts[::2], parts[1::2], strict=True)
+    )
     question = Question(Conversation(turns=tuple(turns)), principle, a, b)
     return _same(question, text, render_cot(question))
 
@@ -120,14 +129,14 @@ def slot(principle_text: str) -> str:
 
 
 def imitation(*fields: str) -> str | None:
-    """The first text in the fields that imitates a mark of the form; None when there is none."""
-    found = (_MARK.search(field) for field in fields)
+    """The first text in the fields that imitates a seam of the form; None when there is none."""
+    found = (_SEAM.search(field) for field in fields)
     return next((match[0] for match in found if match), None)
 
 
 def check_principle(text: str) -> None:
     """Raise InputError for a comparison question that cannot stand in the form."""
-    if "\n\n" in text or text.strip("\n") != text or imitation(text) or _OPTIONS in text:
+    if "\n\n" in text or text.strip("\n") != text or quoted(text, QUESTION) != text:
         raise InputError(
             "a comparison question must be one paragraph without the marks of the multiple-choice "
             f"form ('Options:', '(A) [[['), found {text[:60]!r}"
@@ -135,17 +144,8 @@ def check_principle(text: str) -> None:
 
 
 def _options(question: Question) -> str:
-    return f"{_OPTIONS}{_OPEN}{question.a}{_MIDDLE}{question.b}{_CLOSE}"
-
-
-def _check(question: Question) -> None:
-    check_principle(question.principle_text)
-    turns = [turn.text for turn in question.conversation.turns]
-    if mark := imitation(question.a, question.b, *turns):
-        raise InputError(
-            f"a text in the question holds {mark!r}, which imitates the form of the question: it "
-            "could not be told where the text ends"
-        )
+    a, b = quoted(question.a, QUESTION), quoted(question.b, QUESTION)
+    return f"{_OPTIONS}{_OPEN}{a}{_MIDDLE}{b}{_CLOSE}"
 
 
 def _cot_role(turn: Turn) -> str:
@@ -172,7 +172,7 @@ def _fields(body: str) -> tuple[str, str, str]:
         raise InputError(f"expected the options to end in {_CLOSE!r}, found {body[-20:]!r}")
     head, _, options = body.removesuffix(_CLOSE).partition(_OPTIONS + _OPEN)
     a, _, b = options.partition(_MIDDLE)
-    return head, a, b
+    return head, unquoted(a, QUESTION), unquoted(b, QUESTION)
 
 
 def _same(question: Question, text: str, again: str) -> Question:

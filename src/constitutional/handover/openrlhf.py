@@ -8,7 +8,6 @@ reward service (``openrlhf/datasets/prompts_dataset.py``). Options are those of
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +33,7 @@ def export(hand: HandOver, out: Path, url: str) -> list[str]:
         (
             {
                 "prompt": hand.text(record.conversation),
-                "label": json.dumps(hand.messages(record.conversation), ensure_ascii=False),
+                "label": hand.unaltered(record.conversation),
                 "datasource": record.kind,
             }
             for record in hand.drawn(hand.group_size)

@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from constitutional.dialogue import Conversation, PromptRecord, chat_messages, prompt_for
+from constitutional.dialogue.control import guarded, guarded_turn, visible
+from constitutional.dialogue.quoting import quoted
 from constitutional.dialogue.tokens import prompt_ids, prompt_text
 from constitutional.engines.base import Message
 from constitutional.engines.loading import load_tokenizer
@@ -80,13 +82,31 @@ class HandOver:
         return prompt_text(self.tokenizer, self._prompt(conversation))
 
     def messages(self, conversation: Conversation) -> list[dict[str, str]]:
-        """The conversation as messages."""
-        return [as_dict(message) for message in chat_messages(conversation)]
+        """The conversation as messages for a program that renders them and makes the tokens."""
+        return [as_dict(message) for message in chat_messages(self.shown(conversation))]
+
+    def unaltered(self, conversation: Conversation) -> str:
+        """The messages as they were written, as JSON: for our reward service, which sees to it."""
+        messages = [as_dict(message) for message in chat_messages(conversation)]
+        return json.dumps(messages, ensure_ascii=False)
+
+    def shown(self, conversation: Conversation) -> Conversation:
+        """The conversation without a text that another program would take for the end of a turn."""
+        turns = [
+            turn.model_copy(update={"text": self.plain(turn.text)}) for turn in conversation.turns
+        ]
+        return Conversation(turns=tuple(turns))
+
+    def plain(self, text: str) -> str:
+        """A text whose markers and control tokens are broken up by a backslash."""
+        if self.card.style == "transcript":
+            return visible(guarded(self.tokenizer, quoted(text)))
+        return visible(guarded_turn(self.tokenizer, text))
 
     def answered(self, answer: str) -> str:
         """An answer as it stands behind :meth:`text`, with its end-of-context token."""
         blank = " " if self.card.style == "transcript" else ""
-        return f"{blank}{answer}{self.card.end_token}"
+        return f"{blank}{self.plain(answer)}{self.card.end_token}"
 
     @property
     def labelled(self) -> list[Comparison]:

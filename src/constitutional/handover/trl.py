@@ -7,17 +7,17 @@ beginning token as everywhere here.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from constitutional.dialogue import Conversation, render
+from constitutional.dialogue import Conversation
 from constitutional.errors import InputError
 from constitutional.handover import reward
 from constitutional.handover.run import HandOver, write_rows
 from constitutional.preference.data import write_trl
 from constitutional.rl.settings import DPOConfig, GRPOConfig, PPOConfig, RLOOConfig
+from constitutional.runs.records import Comparison
 
 VERSION = "1.16"
 #: Answers to a prompt where the run's algorithm is PPO, which has one.
@@ -32,21 +32,21 @@ def export(hand: HandOver, out: Path, url: str) -> list[str]:
         rows = (
             {
                 "prompt": _prompt(hand, pair.prompt),
-                "chosen": f" {pair.a}",
-                "rejected": f" {pair.b}",
+                "chosen": f" {hand.plain(pair.a)}",
+                "rejected": f" {hand.plain(pair.b)}",
                 "p_chosen": pair.prob_a,
             }
             for pair in hand.labelled
         )
         write_rows(out / "pairs.jsonl", rows)
     else:
-        write_trl(hand.comparisons, out / "pairs.jsonl")
+        write_trl([_plain(hand, pair) for pair in hand.comparisons], out / "pairs.jsonl")
     write_rows(
         out / "prompts.jsonl",
         (
             {
                 "prompt": _prompt(hand, record.conversation),
-                "messages": json.dumps(hand.messages(record.conversation), ensure_ascii=False),
+                "messages": hand.unaltered(record.conversation),
             }
             for record in hand.drawn(arguments.get("num_generations", 1))
         ),
@@ -73,7 +73,12 @@ def _kind(config: PPOConfig | RLOOConfig | GRPOConfig | DPOConfig) -> str:
 def _prompt(hand: HandOver, conversation: Conversation) -> str | list[dict[str, str]]:
     if hand.card.style == "chat":
         return hand.messages(conversation)
-    return render(conversation, "assistant")
+    return hand.text(conversation)
+
+
+def _plain(hand: HandOver, pair: Comparison) -> Comparison:
+    texts = {"a": hand.plain(pair.a), "b": hand.plain(pair.b)}
+    return pair.model_copy(update={"prompt": hand.shown(pair.prompt), **texts})
 
 
 def _arguments(

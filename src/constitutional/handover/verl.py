@@ -44,7 +44,7 @@ def export(hand: HandOver, out: Path, url: str) -> list[str]:
                 "reward_model": {"style": "model", "ground_truth": ""},
                 "extra_info": {
                     "index": number,
-                    "messages": json.dumps(hand.messages(record.conversation), ensure_ascii=False),
+                    "messages": hand.unaltered(record.conversation),
                 },
             }
             for number, record in enumerate(hand.drawn(hand.group_size))

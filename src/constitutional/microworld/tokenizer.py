@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from constitutional.dialogue.transcript import MARKERS
+from constitutional.dialogue.quoting import MARKERS
 
 UNKNOWN, END, PAD = "<unk>", "<|endoftext|>", "<pad>"
 

@@ -15,7 +15,8 @@ from constitutional.dialogue.conversation import Conversation, Role, Turn
 from constitutional.dialogue.forms import Form, LeftOut
 from constitutional.dialogue.prompt_files import read_rows
 from constitutional.dialogue.prompt_rows import MalformedRow
-from constitutional.dialogue.transcript import MARKERS, opening, parse
+from constitutional.dialogue.quoting import MARKERS
+from constitutional.dialogue.transcript import opening, parse
 from constitutional.errors import InputError
 from constitutional.preference.settings import Goal
 from constitutional.runs.records import Comparison
@@ -263,7 +264,7 @@ def _conversation(text: str, place: Place) -> Conversation:
     """The prompt of a transcript.
 
     A marker of the role that speaks already opens no turn: it is part of the text, as in prompt
-    sets, which renders to the same bytes and alternates as a chat must.
+    sets, which rendering quotes; so turns alternate, as in a chat they must.
     """
     try:
         turns: list[Turn] = []

@@ -29,7 +29,9 @@ from transformers.utils import logging as transformers_logging
 
 from constitutional.dialogue.conversation import Conversation
 from constitutional.dialogue.encoding import encode_text, encode_texts
+from constitutional.dialogue.quoting import quoted
 from constitutional.dialogue.rendering import chat_messages
+from constitutional.dialogue.templates import guarded_messages
 from constitutional.engines.adapter_folders import base_of, is_adapter_folder
 from constitutional.engines.base import Message, Quantize, Style
 from constitutional.engines.loading import (
@@ -161,10 +163,15 @@ class PreferenceModel:
     # Texts and tokens
 
     def text(self, conversation: Conversation, response: str) -> str:
-        """All of the text that is scored: what the stored template makes of the messages."""
+        """All of the text that is scored: what the stored template makes of the messages.
+
+        Control tokens that they spell out are guarded (:mod:`constitutional.dialogue.control`).
+        """
         messages = [
             {"role": message.role, "content": message.content}
-            for message in _messages(conversation, response, self.card.style)
+            for message in guarded_messages(
+                self.tokenizer, _messages(conversation, response, self.card.style)
+            )
         ]
         try:
             text: str = self.tokenizer.apply_chat_template(messages, tokenize=False)
@@ -393,4 +400,6 @@ def _messages(
                 "a preference model reads turns of the human and the assistant, found one of "
                 f"{turn.role!r}"
             )
-    return [Message("user" if t.role == "human" else "assistant", t.text) for t in whole.turns]
+    return [
+        Message("user" if t.role == "human" else "assistant", quoted(t.text)) for t in whole.turns
+    ]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from constitutional.dialogue.control import broken
 from constitutional.dialogue.rendering import chat_messages
 from constitutional.runs.records import Chain, Reply, TrainingExample
 
@@ -43,11 +44,14 @@ def training_examples(
 
 
 def export_messages(examples: Iterable[TrainingExample], path: Path) -> None:
-    """Write the examples in the ``messages`` form that TRL, axolotl and LLaMA-Factory read."""
+    """Write the examples in the ``messages`` form that TRL, axolotl and LLaMA-Factory read.
+
+    Those programs make tokens of what they are given, so control tokens in it are broken up.
+    """
     with path.open("w", encoding="utf-8") as file:
         for example in examples:
             messages = [
-                {"role": message.role, "content": message.content}
+                {"role": message.role, "content": broken(message.content)}
                 for message in chat_messages(example.conversation)
             ]
             row = {"id": example.id, "source": example.source, "messages": messages}

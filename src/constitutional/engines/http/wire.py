@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from constitutional.dialogue.control import broken
 from constitutional.engines.base import (
     ChatPrompt,
     Completion,
@@ -84,13 +85,14 @@ def messages_of(prompt: ChatPrompt, settings: OpenAISettings) -> tuple[list[Body
     elif prompt.answer_prefix:
         last = messages[-1]
         messages[-1] = Message(last.role, f"{last.content}\n\n{prompt.answer_prefix}")
-    return [{"role": m.role, "content": m.content} for m in messages], continued
+    # the server makes the tokens, and takes control tokens in a text for its own
+    return [{"role": m.role, "content": broken(m.content)} for m in messages], continued
 
 
 def _opened(prompt: Prompt, settings: OpenAISettings) -> Request:
     body: Body = {"model": settings.model}
     if isinstance(prompt, TextPrompt):
-        return Request(COMPLETIONS, body | {"prompt": prompt.text})
+        return Request(COMPLETIONS, body | {"prompt": broken(prompt.text)})
     body["messages"], continued = messages_of(prompt, settings)
     body |= settings.dialect.no_thinking
     if continued:
