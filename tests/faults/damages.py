@@ -23,7 +23,10 @@ FILES = {
 
 
 def of_finished_runs(world: World, kind: str, tries: int, seed: int) -> Tally:
-    """Files of a finished run are damaged, one at a time; the command makes the run whole again."""
+    """Files of a finished run are damaged, one at a time; the command makes the run whole again.
+
+    Without the report, which is written anew by each command.
+    """
     chance, tally = random.Random(f"{kind} {seed}"), Tally()
     out = world.new(f"damaged-{kind}")
     shutil.copytree(world.reference, out)
@@ -32,7 +35,7 @@ def of_finished_runs(world: World, kind: str, tries: int, seed: int) -> Tally:
         path = chance.choice([file for file in files if file.stat().st_size])
         how = damage(path, chance)
         safe = safe_blocks(out)
-        ended = world.finish(out)
+        ended = world.finish(out, without_report)
         tally.tried(path.relative_to(out).parts[-2] if kind == "results" else path.parent.name)
         tally.went_on(ended, safe)
         _check_told(ended.told, path.relative_to(out), how)
@@ -75,6 +78,13 @@ def damage(path: Path, chance: random.Random) -> str:
     data[place] ^= 1 << chance.randrange(8)
     path.write_bytes(data)
     return f"a bit of byte {place} flipped"
+
+
+def without_report(process: Process) -> None:
+    """The process writes no report."""
+    from constitutional.report import summary
+
+    summary.write_report = lambda *_, **__: None
 
 
 def end_after(stage: str, process: Process) -> None:

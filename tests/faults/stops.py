@@ -24,7 +24,7 @@ def stops(world: World, number: signal.Signals, tries: int, seed: int) -> Tally:
         while True:
             safe = safe_blocks(out)
             process = world.start(out)
-            until = time.monotonic() + chance.uniform(0.2, patience * world.seconds / 4)
+            until = time.monotonic() + chance.uniform(0.2, patience * world.seconds / 8)
             while time.monotonic() < until and not process.over():
                 time.sleep(0.005)
             given = time.monotonic()

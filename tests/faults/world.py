@@ -184,9 +184,9 @@ class World:
         """The command, to its end."""
         return self.start(out, *tricks).wait()
 
-    def finish(self, out: Path) -> Ended:
+    def finish(self, out: Path, *tricks: Trick) -> Ended:
         """The same command, which has to come to its end."""
-        ended = self.run(out)
+        ended = self.run(out, tricks)
         check(ended.code == 0 and not ended.signal, f"the command did not finish:\n{ended.told}")
         check("Traceback" not in ended.told, ended.told)
         return ended

@@ -4,6 +4,7 @@ RUN/lock                      held by the process that works on the run
 RUN/recipe.yaml, run.json     what the run is
 RUN/usage.json                what servers were asked, where any was
 RUN/constitution.yaml, notes.json    what it was made with, for whoever reads the run
+RUN/.NAME.copy                a second copy of each of these, and of stage.json
 RUN/stages/NAME/stage.json    what a stage was made from, how far it is, seconds
 RUN/stages/NAME/records.jsonl, blocks.jsonl      a stage of records
 RUN/stages/NAME/answers.jsonl, failures.jsonl    of servers: answers of the block that is being
