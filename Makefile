@@ -9,12 +9,13 @@ INSTALLED_BENCH := .venv-bench/.installed
 # Tests are spread over this many processes, one thread each.
 WORKERS := 2
 
-.PHONY: help demo test test-servers check bench faults test-wheel hostile audit clean
+.PHONY: help demo test test-servers faulty-server check bench faults test-wheel hostile audit clean
 
 help:
 	@echo "make demo [OUT=DIR] [SEED=N]  run Constitutional AI on the embedded microworld"
 	@echo "make test [WORKERS=N]         the checks, then all tests"
 	@echo "make test-servers             ask llama.cpp's server, which is compiled first (minutes)"
+	@echo "make faulty-server            10,000 requests to a server that fails (half an hour)"
 	@echo "make check                    formatting, lint and types"
 	@echo "make bench [ONLY=NAMES]       every stage beside its peers (an hour), or some of them"
 	@echo "make faults [ONLY=NAMES]      kills, damage and full disks at full size (half an hour)"
@@ -33,6 +34,9 @@ test: check
 
 test-servers: $(INSTALLED_DEV)
 	BIN=$(BIN) scripts/test-servers
+
+faulty-server: $(INSTALLED_DEV)
+	$(BIN)/python scripts/faulty_server.py
 
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check

@@ -217,23 +217,39 @@ def test_a_loss_that_is_no_number_names_step_and_prompts(
         ppo.train(QuietProgress())
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        # the second minibatch meets what the first has done
+        ({"learning_rate": 1e36}, "a number of PPO is not finite"),
+        # and there is none to meet it
+        (
+            {"learning_rate": 1e39, "epochs": 1, "minibatch_size": 16},
+            "of the policy are no longer finite",
+        ),
+    ],
+)
 def test_weights_that_run_away_leave_the_checkpoint_from_before(
-    policy: Any, tokenizer: Any, preference_model: Any, prompts: Any, tmp_path: Path
+    policy: Any,
+    tokenizer: Any,
+    preference_model: Any,
+    prompts: Any,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    says: str,
 ) -> None:
-    calm = CONFIG.model_copy(update={"steps": 4, "checkpoint_steps": 1})
-    build(policy, tokenizer, preference_model, prompts, tmp_path, config=calm).train(
-        QuietProgress()
-    )
-    wild = calm.model_copy(update={"steps": 6, "learning_rate": 1e36})
-    ppo = build(policy, tokenizer, preference_model, prompts, tmp_path, config=wild)
-    with pytest.raises(TrainingError, match=r"step 5: .*prompt p\d.*is whole: .*step-4; look at"):
-        ppo.train(QuietProgress())
-    parts = build(policy, tokenizer, preference_model, prompts, tmp_path, config=calm)
-    restored = checkpoint.restore(
-        tmp_path, parts._learner.parts, tmp_path / "snapshots", QuietProgress()
-    )
-    assert restored == {"step": 4}
-    assert all(torch.isfinite(weight).all() for weight in weights(parts).values())
+    def ppo(**more: Any) -> PPO:
+        config = CONFIG.model_copy(update={"steps": 2, "checkpoint_steps": 1, **more})
+        return build(policy, tokenizer, preference_model, prompts, tmp_path, config=config)
+
+    ppo().train(QuietProgress())
+    with pytest.raises(TrainingError, match=rf"step 3: .*{says}.*prompt p\d.*is whole: .*step-2;"):
+        ppo(steps=4, **changes).train(QuietProgress())
+    again = ppo()
+    snapshots = tmp_path / "snapshots"
+    restored = checkpoint.restore(tmp_path, again._learner.parts, snapshots, QuietProgress())
+    assert restored == {"step": 2}
+    assert all(torch.isfinite(weight).all() for weight in weights(again).values())
 
 
 def test_a_preference_model_that_tells_nothing_apart_stops_at_its_third_batch(

@@ -426,10 +426,21 @@ def test_a_model_whose_weights_are_broken_stops_at_the_first_step(
         broken.model.layers[0].mlp.up_proj.weight[0, 0] = math.inf
     broken.save_pretrained(tmp_path / "broken")
     AutoTokenizer.from_pretrained(llama).save_pretrained(tmp_path / "broken")
-    with pytest.raises(
-        TrainingError, match=r"step 1: .*conversation \d.*no checkpoint was written"
-    ):
+    says = r"step 1: the loss is nan; .*conversation \d.*no checkpoint was written"
+    with pytest.raises(TrainingError, match=says):
         trained(tmp_path / "broken", conversations[:8], tmp_path / "work")
+
+
+def test_a_gradient_whose_norm_is_infinite_stops_where_the_loss_is_a_number(
+    llama: Path, conversations: list[Conversation], tmp_path: Path
+) -> None:
+    steep = AutoModelForCausalLM.from_pretrained(llama)
+    with torch.no_grad():  # log-probabilities of -1e25, whose squares no float32 holds
+        steep.lm_head.weight *= 1e25
+    steep.save_pretrained(tmp_path / "steep")
+    AutoTokenizer.from_pretrained(llama).save_pretrained(tmp_path / "steep")
+    with pytest.raises(TrainingError, match=r"step 1: the norm of the gradient is inf; .*tion \d"):
+        trained(tmp_path / "steep", conversations[:8], tmp_path / "work")
 
 
 def test_a_last_step_that_breaks_the_weights_leaves_no_result(

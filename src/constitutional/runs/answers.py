@@ -77,8 +77,6 @@ class AnswerLog:
         try:
             self._read(tell)
             yield
-        except OSError as error:
-            raise explain(error, folder / ANSWERS) from error
         finally:
             with self._writing:
                 self._close()
@@ -161,9 +159,12 @@ class AnswerLog:
         assert self._folder is not None
         self._keep_failures([])
         path = self._folder / ANSWERS
-        if not path.exists():
+        try:
+            lines = path.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
             return
-        lines = path.read_bytes().splitlines(keepends=True)
+        except OSError as error:
+            raise explain(error, path) from error
         whole = [line for line in map(_parsed, lines) if line is not None]
         # killed between the journal and the failures of its last block
         earlier = [
@@ -181,7 +182,7 @@ class AnswerLog:
                 self._kept = {k: Kept(a, counted=True) for k, (a, _) in self._kept.items()}
         kept = [line for line in mine if "failed" not in line]
         if not kept:
-            path.unlink()
+            self._drop()
         elif len(kept) < len(lines):
             atomic_write(path, b"".join(map(_line, kept)))
         if damaged := len(lines) - len(whole):
@@ -205,7 +206,11 @@ class AnswerLog:
     def _drop(self) -> None:
         assert self._folder is not None
         self._close()
-        (self._folder / ANSWERS).unlink(missing_ok=True)
+        path = self._folder / ANSWERS
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise explain(error, path) from error
 
     def _close(self) -> None:
         if self._file is not None:
