@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from constitutional.errors import one_line
 from constitutional.recipe import check_extras, load_recipe
 
 
@@ -38,7 +39,7 @@ def run_recipe(
     with interruptible(out, command), TemporaryDirectory() as aside:
         inputs = load_inputs(recipe, path.parent, skipped=Path(aside) if skip_bad else None)
         for note in inputs.notes:
-            print(f"Note: {note}.", file=sys.stderr)
+            print(one_line(f"Note: {note}."), file=sys.stderr)
         with RunFolder.open(
             out,
             recipe.model_dump(mode="json"),
