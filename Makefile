@@ -9,13 +9,14 @@ INSTALLED_BENCH := .venv-bench/.installed
 # Tests are spread over this many processes, one thread each.
 WORKERS := 2
 
-.PHONY: help demo test test-servers check bench test-wheel clean
+.PHONY: help demo test test-servers check fuzz bench test-wheel clean
 
 help:
 	@echo "make demo [OUT=DIR] [SEED=N]  run Constitutional AI on the embedded microworld"
 	@echo "make test [WORKERS=N]         the checks, then all tests"
 	@echo "make test-servers             ask llama.cpp's server, which is compiled first (minutes)"
 	@echo "make check                    formatting, lint and types"
+	@echo "make fuzz [CASES=N]           a million broken inputs for everything that reads (half an hour)"
 	@echo "make bench [ONLY=NAMES]       every stage beside its peers (an hour), or some of them"
 	@echo "make test-wheel               build the package and try it in an empty environment"
 	@echo "make clean                    remove the .venv*, caches and built packages; runs stay"
@@ -35,6 +36,12 @@ check: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# docs/fuzzing.md; the figures of all targets are renewed
+fuzz: $(INSTALLED_DEV)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -r tests/fuzz/requirements.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(if $(CASES),--cases $(CASES)) \
+	    --out docs/fuzzing.json --table docs/fuzzing.md
 
 # ROUNDS=N THREADS=N, and OPTIONS="--device cuda --dtype bfloat16 --random 0.5e9" on a GPU
 bench: $(INSTALLED_BENCH)

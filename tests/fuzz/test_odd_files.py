@@ -9,6 +9,7 @@ import io
 import json
 import lzma
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from functools import cache
@@ -18,7 +19,7 @@ import pytest
 
 import constitutional
 from constitutional.constitution import load_constitution
-from constitutional.dialogue import Conversation
+from constitutional.dialogue import Conversation, prompt_files
 from constitutional.dialogue.prompts import load_prompts, splits_overlap
 from constitutional.errors import ConstitutionalError, InputError
 from constitutional.evaluation.votes import read_votes
@@ -90,17 +91,18 @@ def test_one_file_in_gzip_is_no_archive_for_prompts_alone(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("form", [".jsonl.gz", ".json.gz", ".csv.gz", ".txt.gz"])
-def test_a_bomb_in_gzip_is_refused_within_little_memory(form: str, tmp_path: Path) -> None:
-    import tracemalloc
-
+def test_a_bomb_in_gzip_is_refused_within_little_memory(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompt_files, "MAX_LINE_BYTES", 1_000_000)
     file = tmp_path / f"x{form}"
     head = b"prompt\n" if form.startswith(".csv") else b""
-    file.write_bytes(gzip.compress(head + b"x" * 70_000_000, 1))
+    file.write_bytes(gzip.compress(head + b"x" * 30_000_000, 1))
     tracemalloc.start()
     try:
         with pytest.raises(ConstitutionalError):
             load_prompts(file, kind="red_team")
-        assert tracemalloc.get_traced_memory()[1] < 60e6
+        assert tracemalloc.get_traced_memory()[1] < 15e6
     finally:
         tracemalloc.stop()
 
@@ -114,13 +116,13 @@ ALIASES = "a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(20
         (ALIASES, "anchors"),
         ("name: " + "[" * 100_000, "nested more than"),
         ("name: " + "{a: " * 100_000, "nested more than"),
-        ("a:\n" * 3 + "".join(" " * n + "b:\n" for n in range(60)), ""),
+        ("a:\n" * 3 + "".join(" " * n + "b:\n" for n in range(60)), "nested more than"),
         ("name: !!python/object/apply:os.system [id]\n", "tags"),
         ("name: !<tag:yaml.org,2002:binary> eA==\n", "tags"),
         ("name: a\nname: b\n", "twice"),
         ("name: a\n---\nname: b\n", "second"),
-        ("name: " + "9" * 5000 + "\n", ""),
-        ("name: x\n" + "#" * 2**21, "larger than|no recipe"),
+        ("name: " + "9" * 5000 + "\n", "must be text|'name'"),
+        ("name: x\n" + "#" * 2**21, "larger than"),
     ],
     ids=["aliases", "lists", "maps", "blocks", "object", "binary", "key", "two", "digits", "huge"],
 )
@@ -129,13 +131,21 @@ def test_yaml_has_limits(text: str, says: str, tmp_path: Path) -> None:
     file.write_text(text)
     with pytest.raises(ConstitutionalError, match=says):
         load_recipe(file)
-    with pytest.raises(ConstitutionalError):
+    file.write_text(f"description: x\n{text}")  # without a key of ours it would be plain text
+    with pytest.raises(ConstitutionalError, match=says):
         load_constitution(file)
 
 
-@pytest.mark.parametrize(
-    "text", ["[" * 200_000, '{"a":' * 200_000, "9" * 5000, "NaN", '{"a": 1e999}']
-)
+JSONS = {
+    "lists": "[" * 200_000,
+    "objects": '{"a":' * 200_000,
+    "digits": "9" * 5000,
+    "NaN": "NaN",
+    "infinity": '{"a": 1e999}',
+}
+
+
+@pytest.mark.parametrize("text", JSONS.values(), ids=JSONS)
 @pytest.mark.parametrize("reader", ["prompts", "comparisons", "votes", "constitution"])
 def test_json_has_limits(reader: str, text: str, tmp_path: Path) -> None:
     for suffix in (".json", ".jsonl"):
@@ -194,12 +204,13 @@ def test_a_prompt_in_training_and_evaluation_is_told_by_its_words(tmp_path: Path
 
 
 def test_nothing_of_ours_writes_a_table_that_a_spreadsheet_opens() -> None:
-    """A cell that begins with = would be a formula there; whoever adds a writer has to defuse it."""
-    writers = {"writer", "DictWriter", "to_csv", "to_excel", "write_csv"}
+    """A cell that begins with = would be a formula there: who adds a writer has to defuse it."""
+    writers = {"csv.writer", "csv.DictWriter", "to_csv", "to_excel", "write_csv"}
     found = [
         f"{path.name}:{node.lineno}"
         for path in Path(constitutional.__file__).parent.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr in writers
+        if isinstance(node, ast.Attribute)
+        and not {node.attr, ast.unparse(node)}.isdisjoint(writers)
     ]
     assert not found
