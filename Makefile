@@ -9,7 +9,7 @@ INSTALLED_BENCH := .venv-bench/.installed
 # Tests are spread over this many processes, one thread each.
 WORKERS := 2
 
-.PHONY: help demo test test-servers faulty-server check bench faults test-wheel hostile audit clean
+.PHONY: help demo test test-servers faulty-server check fuzz bench faults test-wheel hostile audit clean
 
 help:
 	@echo "make demo [OUT=DIR] [SEED=N]  run Constitutional AI on the embedded microworld"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-servers             ask llama.cpp's server, which is compiled first (minutes)"
 	@echo "make faulty-server            10,000 requests to a server that fails (half an hour)"
 	@echo "make check                    formatting, lint and types"
+	@echo "make fuzz [CASES=N]           a million broken inputs for everything that reads (half an hour)"
 	@echo "make bench [ONLY=NAMES]       every stage beside its peers (an hour), or some of them"
 	@echo "make faults [ONLY=NAMES]      kills, damage and full disks at full size (half an hour)"
 	@echo "make test-wheel               build the package and try it in an empty environment"
@@ -42,6 +43,12 @@ check: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# docs/fuzzing.md; the figures of all targets are renewed
+fuzz: $(INSTALLED_DEV)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -r tests/fuzz/requirements.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(if $(CASES),--cases $(CASES)) \
+	    --out docs/fuzzing.json --table docs/fuzzing.md
 
 # ROUNDS=N THREADS=N, and OPTIONS="--device cuda --dtype bfloat16 --random 0.5e9" on a GPU
 bench: $(INSTALLED_BENCH)

@@ -25,6 +25,7 @@ from constitutional.recipe import ArmName, Recipe, Reinforcement, resource
 from constitutional.rl.rollout import Prompts
 from constitutional.rl.settings import DPOConfig, GRPOConfig, PPOConfig, RLOOConfig
 from constitutional.runs import read_records
+from constitutional.runs.lines import escaped
 from constitutional.runs.manifest import Manifest, read_run
 from constitutional.runs.records import Comparison
 from constitutional.runs.stage import read_state
@@ -159,7 +160,7 @@ def read_hand_over(folder: Path, *, arm: str | None, base: Path | None) -> HandO
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """JSON lines."""
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.writelines(escaped(json.dumps(row, ensure_ascii=False)) + "\n" for row in rows)
 
 
 def _recipe(folder: Path, resolved: dict[str, Any]) -> Recipe:

@@ -19,6 +19,7 @@ from constitutional.dialogue.quoting import MARKERS
 from constitutional.dialogue.transcript import opening, parse
 from constitutional.errors import InputError
 from constitutional.preference.settings import Goal
+from constitutional.runs.lines import escaped
 from constitutional.runs.records import Comparison
 from constitutional.runs.seeds import derive_seed
 from constitutional.spool import Seen, Spooled
@@ -112,7 +113,8 @@ def write_trl(comparisons: Iterable[Comparison], path: Path) -> int:
                 "labeller": best.labeller,
                 "tags": list(best.tags),
             }
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            # a model may have written half a character
+            file.write(escaped(json.dumps(row, ensure_ascii=False)) + "\n")
     return left_out
 
 

@@ -31,7 +31,7 @@ from constitutional.runs.blocks import Blocks, Maker, T
 from constitutional.runs.copies import heal, write_twice
 from constitutional.runs.files import explain, fsync_folder, make_folder, of_the_disk
 from constitutional.runs.journal import RECORDS, Finished, Journal, Recovered
-from constitutional.runs.lines import R, fingerprint_of
+from constitutional.runs.lines import R, escaped, fingerprint_of
 from constitutional.runs.lock import FolderLock
 from constitutional.runs.manifest import RECIPE, RUN, Manifest, open_manifest, refuse_strangers
 from constitutional.runs.progress import Progress
@@ -228,7 +228,7 @@ class RunFolder:
 
     def write_json(self, name: str, data: object) -> Path:
         """Write ``data`` as the file ``name`` (such as ``metrics.json``) of the run, atomically."""
-        return self.write_text(name, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        return self.write_text(name, escaped(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
 
     def write_text(self, name: str, text: str) -> Path:
         """Write ``text`` as the file ``name`` of the run, atomically."""

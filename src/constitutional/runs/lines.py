@@ -30,7 +30,7 @@ def encode(record: BaseModel) -> bytes:
     try:
         text = record.model_dump_json()
     except PydanticSerializationError:
-        text = _escaped(
+        text = escaped(
             json.dumps(record.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
         )
     return text.encode() + b"\n"
@@ -52,7 +52,7 @@ def encode_checked(record: R, record_type: type[R]) -> bytes:
             f"a {record_type.__name__} cannot be stored: {where}: {first['msg']}"
         ) from error
     # repr stands in for equality where NaN is stored on purpose; joined surrogates differ in both
-    same = back == record or repr(back) == repr(record) or _has_surrogates(line)
+    same = back == record or repr(back) == repr(record) or _holds_surrogates(record)
     if not same or encode(back) != line:
         raise RunFolderError(
             f"a {record_type.__name__} cannot be stored: it does not come back as it was"
@@ -79,10 +79,19 @@ def fingerprint_of(items: Iterable[object]) -> str:
     return digest.hexdigest()
 
 
+def _holds_surrogates(record: BaseModel) -> bool:
+    try:
+        record.model_dump_json()
+    except PydanticSerializationError:
+        return True
+    return False
+
+
 def _has_surrogates(line: bytes) -> bool:
     return re.search(rb"\\u[dD][89a-fA-F]", line) is not None
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """JSON as :func:`json.dumps` gives it with characters as they are, but halves as escapes."""
     joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", joined)
