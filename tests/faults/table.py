@@ -32,7 +32,8 @@ def write_table(tallies: Mapping[str, Tally], path: Path) -> None:
     there, tail = rest.split(END)
     rows = {_fault(line): line for line in there.splitlines() if line.startswith("| ")}
     rows |= {fault: _row(fault, tally) for fault, tally in tallies.items()}
-    rows.pop("fault", None)
+    for name in ("fault", "---"):
+        rows.pop(name, None)
     where = [_where(tallies)] if any(f.startswith("kill -9") for f in tallies) else []
     where = where or [line for line in there.splitlines() if line.startswith("Where")]
     lines = [*_head(), *rows.values(), "", *where]
