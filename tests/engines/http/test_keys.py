@@ -47,15 +47,19 @@ def reads_it_out(handler: Any) -> None:
     handler.reply(200, json.dumps(answer))
 
 
+#: Of which each run meets one.
 ERRORS: list[tuple[list[Fault], str]] = [
     ([says(401, f"Incorrect API key provided: {KEY}")], "status 401"),
-    ([says(400, f"what is {quote(KEY, safe='')}?")], "status 400"),
-    ([says(403, "x" * 290 + KEY)], "status 403"),
     ([says(500, KEY)] * 2, "status 500"),
     ([sends_on], "status 307"),
-    ([cuts_off] * 2, "broke off"),
     ([no_json] * 2, "cannot be read"),
     ([other_json] * 2, "no choices"),
+]
+#: And the engine alone.
+OTHERS: list[tuple[list[Fault], str]] = [
+    ([says(400, f"what is {quote(KEY, safe='')}?")], "status 400"),
+    ([says(403, "x" * 290 + KEY)], "status 403"),
+    ([cuts_off] * 2, "broke off"),
 ]
 
 
@@ -79,13 +83,14 @@ def test_no_byte_of_a_run_holds_the_key(
 ) -> None:
     monkeypatch.setenv("FAR_KEY", KEY)
     prompts = {
-        "red_team": {"file": "microworld:prompts/supervised_red_team.jsonl", "limit": 4},
-        "helpful": {"file": "microworld:prompts/supervised_helpful.jsonl", "limit": 4},
+        "red_team": {"file": "microworld:prompts/supervised_red_team.jsonl", "limit": 2},
+        "helpful": {"file": "microworld:prompts/supervised_helpful.jsonl", "limit": 2},
     }
     far = {"engine": "openai", "model": "served", "base_url": server.url, "style": "transcript"}
     limits = {"retries": 1, "max_concurrency": 1, "max_failures": 0}
     recipe = small_recipe(
         prompts=prompts,
+        supervised={"rounds": 1, "few_shots": 0, "max_new_tokens": 24},
         evaluation=None,
         models={"pretrained": "microworld:pretrained", "helpful": "far"},
         engines={"far": {**far, "api_key_env": "FAR_KEY", "limits": limits}},
@@ -118,6 +123,19 @@ def test_no_byte_of_a_run_holds_the_key(
     found = {path: path.read_bytes() for path in written}
     assert [p for p, data in found.items() if any(form in data for form in FORMS)] == []
     assert not any(form.decode() in text for form in FORMS for text in said)
+
+
+@pytest.mark.parametrize(("faults", "told"), OTHERS)
+def test_no_error_holds_the_key(
+    faults: list[Fault], told: str, server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAR_KEY", KEY)
+    server.faults += faults
+    with pytest.raises(EngineError, match=told) as caught:
+        engine(server, api_key_env="FAR_KEY", limits={"retries": 1}).sample(
+            [TextPrompt("Hi")], SamplingParams(8), [1]
+        )
+    assert not any(form.decode() in str(caught.value) for form in FORMS)
 
 
 def test_no_prompt_and_no_key_follow_a_redirect(
