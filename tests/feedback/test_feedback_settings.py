@@ -46,5 +46,5 @@ def test_hard_labels_with_reasoning_need_the_clamp_off() -> None:
 
 @pytest.mark.parametrize("temperatures", [(), (0.0,), (1.0, 1.0), (float("inf"),)])
 def test_temperatures_that_give_no_pairs_are_refused(temperatures: tuple[float, ...]) -> None:
-    with pytest.raises(ValidationError, match="'temperatures'"):
+    with pytest.raises(ValidationError, match="temperatures"):
         PairsConfig(temperatures=temperatures)

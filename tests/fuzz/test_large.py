@@ -42,12 +42,8 @@ def choice(prompt: str) -> bytes:
             read_a_constitution,
             File(JUDGE_PROMPT.replace("kind.", f"kind.{' ' * LONG}x").encode(), "", 1),
         ),
-        (
-            read_a_constitution,
-            File(b"```CONSTITUTION\n" + b"1. Be kind.\n\n" * (LONG // 40) + b"```", "", 1),
-        ),
     ],
-    ids=["line ends", "options", "ends", "lines", "example", "blanks", "principles"],
+    ids=["line ends", "options", "ends", "lines", "example", "blanks"],
 )
 def test_a_long_text_takes_no_longer_than_it_must(read: object, file: File) -> None:
     fault = attempt(Target("long", lambda rng: file, read), file)  # type: ignore[arg-type]
