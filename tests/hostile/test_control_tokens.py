@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from constitutional.dialogue import Conversation
 from constitutional.dialogue.control import GUARD, broken, guarded, visible
+from constitutional.dialogue.templates import apply_template
 from constitutional.dialogue.tokens import (
     continuation_ids,
     encode_example,
@@ -144,6 +145,14 @@ def test_what_leaves_as_text_makes_no_control_tokens_elsewhere(name: str) -> Non
             assert GUARD not in shown
             assert elsewhere(shown) == elsewhere(ordinary)
             assert elsewhere(visible(guarded(tokenizer, text))) == []
+
+
+def test_a_tag_of_the_template_that_is_no_token_is_broken_up() -> None:
+    """A model reads such a tag in whatever pieces, so that cutting it would hide nothing."""
+    tokenizer = tokenizer_of("unigram")
+    for text in TEXTS:
+        shown = apply_template(tokenizer, [Message("user", text)], awaiting_answer=True)
+        assert (shown.count("[INST]"), shown.count("[/INST]")) == (1, 1)
 
 
 def test_a_server_gets_no_known_control_token() -> None:
