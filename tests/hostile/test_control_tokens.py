@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from constitutional.dialogue import Conversation
-from constitutional.dialogue.control import GUARD, broken, guarded, visible
+from constitutional.dialogue.control import GUARD, broken, guarded, guarded_turn, visible
 from constitutional.dialogue.templates import apply_template
 from constitutional.dialogue.tokens import (
     continuation_ids,
@@ -173,3 +173,12 @@ def test_a_thought_at_the_head_of_an_earlier_answer_is_left_out() -> None:
     without = [asked[0], Message("assistant", "Hello"), asked[2]]
     found = (prompt_ids(tokenizer, ChatPrompt(tuple(m))) for m in (asked, without))
     assert next(found) == next(found)
+
+
+def test_a_tokenizer_that_has_changed_is_asked_again() -> None:
+    tokenizer = random_tokenizer("qwen3", LEARNED)
+    assert guarded_turn(tokenizer, "<|new|>") == "<|new|>"
+    tokenizer.chat_template = "<|new|>{{ messages[0]['content'] }}"
+    assert guarded_turn(tokenizer, "<|new|>") == "<\\|new|>"
+    tokenizer.pad_token = "<|new|>"
+    assert guarded_turn(tokenizer, "<|new|>") == f"<{GUARD}|new|>"
