@@ -180,5 +180,5 @@ def test_a_tokenizer_that_has_changed_is_asked_again() -> None:
     assert guarded_turn(tokenizer, "<|new|>") == "<|new|>"
     tokenizer.chat_template = "<|new|>{{ messages[0]['content'] }}"
     assert guarded_turn(tokenizer, "<|new|>") == "<\\|new|>"
-    tokenizer.pad_token = "<|new|>"
+    tokenizer.add_special_tokens({"pad_token": "<|new|>"})
     assert guarded_turn(tokenizer, "<|new|>") == f"<{GUARD}|new|>"
