@@ -23,13 +23,14 @@ def harmless(*said: str) -> bool:
 
 def test_answers_that_a_monitor_shows(cai: Cai, tmp_path: Path) -> None:
     rows = [
-        {"prompt": f"p{n}", "response": f"{COMMANDS} I am sorry, I cannot help. {COMMANDS}"}
+        {"prompt": f"p{n}", "response": "I'm sorry, I can't talk about that.\x1b[2J"}
         for n in range(40)
     ]
     path = tmp_path / "answers.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, shown, told = cai("monitor", path)
     assert code == 0, told
+    assert "?" in shown, "an answer stands among the examples"
     assert harmless(shown, told)
 
 

@@ -12,7 +12,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from constitutional.dialogue import Conversation
-from constitutional.dialogue.control import GUARD, broken, guarded, visible
+from constitutional.dialogue.control import GUARD, broken, guarded, guarded_turn, visible
+from constitutional.dialogue.templates import apply_template
 from constitutional.dialogue.tokens import (
     continuation_ids,
     encode_example,
@@ -146,6 +147,14 @@ def test_what_leaves_as_text_makes_no_control_tokens_elsewhere(name: str) -> Non
             assert elsewhere(visible(guarded(tokenizer, text))) == []
 
 
+def test_a_tag_of_the_template_that_is_no_token_is_broken_up() -> None:
+    """A model reads such a tag in whatever pieces, so that cutting it would hide nothing."""
+    tokenizer = tokenizer_of("unigram")
+    for text in TEXTS:
+        shown = apply_template(tokenizer, [Message("user", text)], awaiting_answer=True)
+        assert (shown.count("[INST]"), shown.count("[/INST]")) == (1, 1)
+
+
 def test_a_server_gets_no_known_control_token() -> None:
     for text in TEXTS:
         sent = broken(text)
@@ -164,3 +173,12 @@ def test_a_thought_at_the_head_of_an_earlier_answer_is_left_out() -> None:
     without = [asked[0], Message("assistant", "Hello"), asked[2]]
     found = (prompt_ids(tokenizer, ChatPrompt(tuple(m))) for m in (asked, without))
     assert next(found) == next(found)
+
+
+def test_a_tokenizer_that_has_changed_is_asked_again() -> None:
+    tokenizer = random_tokenizer("qwen3", LEARNED)
+    assert guarded_turn(tokenizer, "<|new|>") == "<|new|>"
+    tokenizer.chat_template = "<|new|>{{ messages[0]['content'] }}"
+    assert guarded_turn(tokenizer, "<|new|>") == "<\\|new|>"
+    tokenizer.add_special_tokens({"pad_token": "<|new|>"})
+    assert guarded_turn(tokenizer, "<|new|>") == f"<{GUARD}|new|>"
