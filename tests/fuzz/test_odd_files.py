@@ -183,8 +183,8 @@ def test_an_id_of_two_questions_is_refused_with_both_rows(tmp_path: Path) -> Non
 def test_an_id_in_two_sets_of_an_evaluation_is_refused(tmp_path: Path) -> None:
     red = load_prompts(lines(tmp_path / "r.jsonl", {"id": "p", "prompt": "a"}), kind="red_team")
     helpful = load_prompts(lines(tmp_path / "h.jsonl", {"id": "p", "prompt": "b"}), kind="helpful")
-    refuse_ids_twice("evaluation", [red.records])
-    with pytest.raises(InputError, match="evaluation: the id 'p' is that of a prompt in each"):
+    refuse_ids_twice("evaluation", [red.records, red.records])  # the same prompt is no other one
+    with pytest.raises(InputError, match="evaluation: the id 'p' is that of another prompt in"):
         refuse_ids_twice("evaluation", [red.records, helpful.records])
 
 

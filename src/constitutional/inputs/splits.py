@@ -47,11 +47,12 @@ def trained_conversations(
 
 
 def refuse_ids_twice(use: str, sets: Sequence[Sequence[PromptRecord]]) -> None:
-    """Raise InputError where two sets that are used as one give two prompts the same id."""
-    ids = Seen()
+    """Raise InputError where sets that are used as one give two different prompts the same id."""
+    ids, prompts = Seen(), Seen()
     for record in chain.from_iterable(sets):
-        if not ids.add(record.id):
+        is_new = ids.add(record.id)
+        if prompts.add(repr((record.id, record.conversation))) and not is_new:
             raise InputError(
-                f"{use}: the id {record.id!r} is that of a prompt in each of its sets, so that "
-                "their answers could not be told apart: give it its own"
+                f"{use}: the id {record.id!r} is that of another prompt in another of its sets, so "
+                "that their answers could not be told apart: give it its own"
             )
