@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
+from constitutional.dialogue import prompt_ids
 from constitutional.engines import (
     ChatPrompt,
     Completion,
@@ -267,8 +268,9 @@ def test_a_chat_is_rendered_by_its_template(model: Any, tokenizer: Any) -> None:
     assert engine.style == "chat"
     prompt = ChatPrompt((Message("user", "hello"),), answer_prefix="Well,")
     text = "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\nWell,"
-    params = SamplingParams(10)
-    assert engine.sample([prompt], params, [4]) == engine.sample([TextPrompt(text)], params, [4])
+    assert prompt_ids(chatty, prompt) == chatty(text, add_special_tokens=False)["input_ids"]
+    (answer,) = engine.sample([prompt], SamplingParams(10), [4])
+    assert answer.tokens > 0
 
 
 def test_a_model_in_training_is_sampled_without_dropout_and_stays_in_training(

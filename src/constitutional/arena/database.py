@@ -65,6 +65,14 @@ class Database:
             ) from error
         return database
 
+    @classmethod
+    def check(cls, place: str | Path) -> None:
+        """Raise as :meth:`open` would, and make no file."""
+        engine = _engine(place)
+        file = engine.url.database if engine.dialect.name == "sqlite" else None
+        if file is None or Path(file).exists():
+            cls.open(place).close()
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads."""

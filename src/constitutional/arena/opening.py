@@ -72,7 +72,7 @@ def refuse_early(
     """Raise InputError at once for what :func:`open_arena` would refuse however a run goes on."""
     _refuse_wishes(runs, pairs, policies)
     if place is not None:  # named by somebody, who may have mistyped it
-        open_votes(place).close()
+        Database.check(place)
 
 
 def _refuse_wishes(runs: Sequence[Run], pairs: Pairs, policies: Sequence[str]) -> None:

@@ -179,7 +179,8 @@ class LetterTrainer(SeededTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengths:
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LikeLengths(batch, lengths=self.train_dataset.lengths, seed=self.epoch_seed)
+        items: Any = self.data
+        return LikeLengths(batch, lengths=items.lengths, seed=self.epoch_seed)
 
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> torch.Tensor:
         """Soft cross-entropy of the letters, cross-entropy of the texts."""

@@ -37,7 +37,7 @@ class ComparisonSet:
 
     comparisons: Spooled[Comparison] = field(default_factory=Spooled)
     left_out: Counter[str] = field(default_factory=Counter)
-    ids: Seen = field(default_factory=Seen)
+    ids: Seen = field(default_factory=Seen, compare=False, repr=False)
 
 
 def read_comparisons(
