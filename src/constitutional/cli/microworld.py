@@ -22,7 +22,7 @@ def group() -> None:
 @app.command()
 def build(
     out: Annotated[Path, typer.Option("--out", help="Where to make it; goes on where it stopped.")],
-    size: Annotated[str, typer.Option("--size", help="small, base (shipped) or large.")] = "base",
+    size: Annotated[str, typer.Option("--size", help="small, medium, base or large.")] = "base",
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     tokens: Annotated[
         int | None, typer.Option("--tokens", min=100_000, help="Pretraining tokens.")

@@ -42,6 +42,7 @@ class Size:
 
 SIZES: dict[str, Size] = {
     "small": Size(hidden=64, layers=2, heads=2),
+    "medium": Size(hidden=96, layers=3, heads=3),
     "base": Size(hidden=128, layers=4, heads=4),
     "large": Size(hidden=192, layers=6, heads=6),
 }
