@@ -82,6 +82,7 @@ LAYERS = {
     "arena": "face",
     "cli": "face",
     "report": "face",
+    "studies": "face",
     "web": "face",
 }
 

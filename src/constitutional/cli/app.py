@@ -18,6 +18,7 @@ from constitutional.cli.plan import plan
 from constitutional.cli.red_team import red_team
 from constitutional.cli.report import report, show
 from constitutional.cli.serve import serve_pm
+from constitutional.cli.study import study
 from constitutional.cli.votes import app as votes_app
 from constitutional.cli.web import serve
 
@@ -40,6 +41,7 @@ app.command(short_help="Look at runs in a browser.")(serve)
 app.command("serve-pm", short_help="Serve a preference model to an RL library.")(serve_pm)
 app.command(short_help="Hand a run over to OpenRLHF, verl or TRL.")(export)
 app.command(short_help="What a recipe takes: tokens, memory, time, disk, money.")(plan)
+app.command(short_help="Pre-registered studies: list them, run them, write what they found.")(study)
 app.command(short_help="What this machine has, and what is not installed.")(doctor)
 
 Out = Annotated[
@@ -54,6 +56,11 @@ Constitutions = Annotated[
 ]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Set malformed prompt lines aside instead of stopping.")
+]
+
+Share = Annotated[
+    Path | None,
+    typer.Option("--share", help="A folder of finished stages: equal ones are taken from there."),
 ]
 
 
@@ -80,11 +87,14 @@ def run(
     seed: Seed = None,
     constitution: Constitutions = None,
     skip_bad: SkipBad = False,
+    share: Share = None,
 ) -> None:
     """Run a recipe, or go on with it where it stopped."""
     from constitutional.cli.run import run_recipe
 
-    run_recipe(recipe, out=out, seed=seed, constitution=constitution, skip_bad=skip_bad)
+    run_recipe(
+        recipe, out=out, seed=seed, constitution=constitution, skip_bad=skip_bad, share=share
+    )
 
 
 @app.command(short_help="Run the whole of it on the embedded microworld.")

@@ -7,9 +7,14 @@ import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from constitutional.recipe import Recipe, check_extras, load_recipe
 from constitutional.report.names import printable
+
+if TYPE_CHECKING:
+    from constitutional.inputs import Inputs
+    from constitutional.runs.sharing import SharedStages
 
 
 def run_recipe(
@@ -19,6 +24,7 @@ def run_recipe(
     seed: int | None,
     constitution: list[str] | None,
     skip_bad: bool = False,
+    share: Path | None = None,
 ) -> None:
     """Read and check everything, run the pipeline, and show the results."""
     command = "cai " + shlex.join(sys.argv[1:])
@@ -33,10 +39,12 @@ def run_recipe(
     from constitutional.runs import interruptible
 
     with interruptible(out, command):
-        _run(recipe, path.parent, out, command, skip_bad=skip_bad)
+        _run(recipe, path.parent, out, command, skip_bad=skip_bad, share=share)
 
 
-def _run(recipe: Recipe, base: Path, out: Path, command: str, *, skip_bad: bool) -> None:
+def _run(
+    recipe: Recipe, base: Path, out: Path, command: str, *, skip_bad: bool, share: Path | None
+) -> None:
     # torch takes seconds to import: a recipe that is wrong is refused before
     from transformers.utils import logging
 
@@ -56,8 +64,22 @@ def _run(recipe: Recipe, base: Path, out: Path, command: str, *, skip_bad: bool)
             command=command,
             inputs=inputs.hashes,
             free_keys=recipe.free_keys,
+            share=None if share is None else _shared_stages(share, recipe, inputs),
         ) as run:
             for skipped in Path(aside).iterdir():
                 shutil.copy(skipped, run.path)
             metrics = constitutional_ai(recipe, inputs, run, Progress())
             write_report(metrics, out)
+
+
+def _shared_stages(folder: Path, recipe: Recipe, inputs: Inputs) -> SharedStages:
+    """The folder as this run may use it: how it holds its models decides numbers in every stage."""
+    from constitutional.runs import fingerprint_of
+    from constitutional.runs.sharing import SharedStages
+
+    held = recipe.models.model_dump(mode="json", exclude={"pretrained", "helpful", "critic"})
+    made_with = {
+        "models": fingerprint_of([held]),
+        "pretrained": inputs.pretrained_model.fingerprint,
+    }
+    return SharedStages(folder, made_with, lambda said: print(printable(said), file=sys.stderr))

@@ -26,7 +26,7 @@ def load_recipe(
     Raises RecipeError with the file, the line and the nearest known key. A constitution given here
     is a path from the working folder, so it is made absolute unless it is ``default`` or embedded.
     """
-    text = _text(path)
+    text = text_of(path)
     try:
         document = parse_yaml(text)
         if not isinstance(document.data, dict):
@@ -44,19 +44,22 @@ def load_recipe(
         raise RecipeError(error.sentence, path=path, line=error.line) from None
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path, what: str = "a recipe") -> str:
+    """The text of a file that is to be ``what``; RecipeError where it cannot be."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if kind := packed(data[:HEAD]):
             raise RecipeError(unpack_it(kind), path=path)
         if len(data) > MAX_BYTES:
-            raise RecipeError(f"larger than {MAX_BYTES // 1024} KiB, no recipe is", path=path)
+            raise RecipeError(
+                f"larger than {MAX_BYTES // 1024} KiB, which is not {what}", path=path
+            )
         # as text files are read: any end of a line is one
         return data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise RecipeError(f"expected a recipe in YAML, but {reason}", path=path) from None
+        raise RecipeError(f"expected {what} in YAML, but {reason}", path=path) from None
 
 
 def _from_here(name: str) -> str:

@@ -35,6 +35,7 @@ from constitutional.runs.lines import R, escaped, fingerprint_of
 from constitutional.runs.lock import FolderLock
 from constitutional.runs.manifest import RECIPE, RUN, Manifest, open_manifest, refuse_strangers
 from constitutional.runs.progress import Progress
+from constitutional.runs.sharing import SharedStages
 from constitutional.runs.spare import drop
 from constitutional.runs.stage import STAGE, Stage, read_state
 from constitutional.runs.stored import Records
@@ -55,7 +56,12 @@ class RunFolder:
     """An open run. Make it with :meth:`open`; use it as a context manager."""
 
     def __init__(
-        self, path: Path, manifest: Manifest, lock: FolderLock, tell: Callable[[str], None]
+        self,
+        path: Path,
+        manifest: Manifest,
+        lock: FolderLock,
+        tell: Callable[[str], None],
+        share: SharedStages | None = None,
     ):
         self.path = path
         self.manifest = manifest
@@ -67,6 +73,7 @@ class RunFolder:
         self.answers = AnswerLog()
         self._lock = lock
         self._tell = tell
+        self._share = share
 
     @classmethod
     def open(
@@ -78,13 +85,14 @@ class RunFolder:
         inputs: Mapping[str, str] | None = None,
         free_keys: Collection[str] = frozenset(),
         tell: Callable[[str], None] = _to_stderr,
+        share: SharedStages | None = None,
     ) -> Self:
         """Make the run folder at ``path``, or go on with the run in it.
 
         ``recipe`` is the resolved recipe as plain data; ``inputs`` are hashes of the files that the
         run reads. Both must be those that the run was started with, except recipe values under one
         of ``free_keys`` (dotted, such as ``engine.batch_size``). ``tell`` gets a sentence whenever
-        something had to be repaired.
+        something had to be repaired. Finished stages are taken from ``share`` and put there.
         """
         path = Path(path)
         make_folder(path)
@@ -99,7 +107,7 @@ class RunFolder:
             make_folder(path / STAGES)
             for name in (METRICS, CONSTITUTION, NOTES):
                 heal(path / name, tell)
-            return cls(path, manifest, lock, tell)
+            return cls(path, manifest, lock, tell, share)
         except OSError as error:
             lock.release()
             raise explain(error, path) from error
@@ -153,6 +161,8 @@ class RunFolder:
         items_hash = inputs.get("items") or fingerprint_of(items)
         made_from = {**inputs, "items": items_hash, "block_size": str(block_size)}
         stage = self._begin(name, "records", made_from)
+        if self._share is not None:
+            self._share.take(stage, record_type.__name__)
         once = stage.state.sha256
         finished = None if once is None else Finished(once, block_size)
         with Journal(stage.folder, record_type, finished, keep_later=not in_order) as journal:
@@ -181,6 +191,8 @@ class RunFolder:
                             self.answers.finish(records)
                             advance(len(records))
             self._finish_records(stage, journal)
+            if self._share is not None:
+                self._share.put(stage, record_type.__name__)
             return journal.read()
 
     def stage_artifact(
@@ -194,6 +206,8 @@ class RunFolder:
         A result whose marked files are missing or damaged is made again, and the user is told.
         """
         stage = self._begin(name, "artifact", inputs)
+        if self._share is not None:
+            self._share.take(stage)
         result, work = stage.folder / "result", stage.folder / "work"
         if not self._is_made(stage, result, work):
             with stage.clock():
@@ -211,6 +225,8 @@ class RunFolder:
         if not stage.state.done:
             stage.update(done=True)
         _remove(work)
+        if self._share is not None:
+            self._share.put(stage)
         return result
 
     def fingerprint(self, name: str) -> str:

@@ -40,6 +40,8 @@ class StageState(BaseModel):
     records: int | None = None
     sha256: str | None = None
     files: dict[str, FileMark] | None = None
+    #: Taken from another run (:mod:`~.sharing`), whose seconds these are.
+    shared: bool | None = None
 
 
 class Stage:

@@ -1,0 +1,113 @@
+"""A study's results in words and Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from constitutional.studies.reading import Study
+from constitutional.studies.registration import Registration
+from constitutional.studies.results import Numbers, Results
+from constitutional.studies.rules import Decision, Spread
+
+
+def table(study: Study, results: Results) -> str:
+    """``table.md``: the verdict, the rules, and every measure in every arm."""
+    parts = [
+        f"# {cell(study.registration.title)}: {results.verdict}",
+        rules_table(study.registration, results),
+        measures_table(study.registration, results),
+        *notes(results),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def rules_table(registration: Registration, results: Results) -> str:
+    """A row for each rule: what it says, what was found, and the verdict."""
+    head = ("rule", "difference", "holds if", "found (95% interval)", "seeds", "verdict")
+    return _markdown(head, (_rule_row(registration, decision) for decision in results.rules))
+
+
+def measures_table(registration: Registration, results: Results) -> str:
+    """A row for each arm and a column for each measure."""
+    names = [
+        name for name in registration.measures if any(name in m for m in results.arms.values())
+    ]
+    rows = [
+        (arm, *(_numbers(measures.get(name), registration, name) for name in names))
+        for arm, measures in results.arms.items()
+    ]
+    units = {"share": ", %", "number": ""}
+    head = [f"{name}{units[registration.measures[name].unit]}" for name in names]
+    return _markdown(("arm", *head), rows)
+
+
+def notes(results: Results) -> list[str]:
+    """What a reader has to know of runs that are not there."""
+    said = []
+    if results.cut_short:
+        lacking = sorted(
+            f"{arm}/{name} without seeds {', '.join(map(str, numbers.missing))}"
+            for arm, measures in results.arms.items()
+            for name, numbers in measures.items()
+            if numbers.missing
+        )
+        more = f"; and {len(lacking) - 6} more" if len(lacking) > 6 else ""
+        said.append(
+            f"Run with fewer seeds than the {len(results.registered_seeds)} registered: "
+            f"{'; '.join(lacking[:6])}{more}. What is missing was left out and not replaced."
+        )
+    said += [f"Failed: {run} ({cell(why)})." for run, why in results.failures.items()]
+    return said
+
+
+def in_words(decision: Decision) -> str:
+    """A rule as it was registered, such as ``a.harm - b.harm above 0``."""
+    return f"{' − '.join(f'`{term}`' for term in decision.difference)} {decision.bound}"
+
+
+def shown(found: Spread, unit: str, *, difference: bool = False) -> str:
+    """A mean with its interval: shares in percent, differences of shares in points."""
+    if found.value is None:
+        return "no number"
+    scale = 100.0 if unit == "share" else 1.0
+    sign = "+" if difference else ""
+
+    def one(value: float) -> str:
+        text = f"{scale * value:{sign}.1f}" if unit == "share" else f"{value:{sign}.4g}"
+        return text if float(text) else text.replace("-", "").replace("+", "")
+
+    if found.low is None or found.high is None:
+        return f"{one(found.value)} (no interval)"
+    return f"{one(found.value)} ({one(found.low)} to {one(found.high)})"
+
+
+def cell(text: str) -> str:
+    """Somebody's words in a Markdown cell or line."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _rule_row(registration: Registration, decision: Decision) -> Sequence[str]:
+    unit = registration.measures[decision.difference[0].split(".", 1)[1]].unit
+    is_difference = len(decision.difference) == 2
+    found = shown(decision.found, unit, difference=is_difference)
+    suffix = "" if unit == "number" else " points" if is_difference else " %"
+    return (
+        cell(decision.says),
+        " − ".join(f"`{term}`" for term in decision.difference),
+        decision.bound,
+        found + (suffix if decision.found.value is not None else ""),
+        str(decision.found.n),
+        decision.verdict,
+    )
+
+
+def _numbers(numbers: Numbers | None, registration: Registration, name: str) -> str:
+    if numbers is None:
+        return ""
+    unit = registration.measures[name].unit
+    return f"{shown(numbers.found, unit)}, n = {numbers.found.n}"
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
