@@ -1,16 +1,13 @@
-"""Numbers of a study, read from the ``metrics.json`` of its runs; what is not there is counted."""
+"""Numbers of a study, read from its runs; what is not there is counted."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from constitutional.errors import RunFolderError
-from constitutional.runs.files import explain
-from constitutional.runs.folder import METRICS
+from constitutional.reading import Run
+from constitutional.studies.derived import DERIVED
 from constitutional.studies.registration import Measure, Registration
 
 #: Numbers by arm, measure and seed; a seed without a number is not in it.
@@ -32,8 +29,12 @@ def number_at(metrics: Any, path: str) -> float | None:
     return float(place)
 
 
-def measured(metrics: Any, measure: Measure) -> float | None:
+def measured(run: Run, measure: Measure) -> float | None:
     """The measure of one run; None where one of its numbers is missing."""
+    if measure.path is None:
+        assert measure.derived is not None  # one of the two is there
+        return DERIVED[measure.derived](run)
+    metrics = run.metrics
     value = number_at(metrics, measure.path)
     if measure.minus is None or value is None:
         return value
@@ -41,23 +42,10 @@ def measured(metrics: Any, measure: Measure) -> float | None:
     return None if other is None else value - other
 
 
-def read_metrics(folder: Path) -> Any | None:
-    """What a run has measured; None while it is not done."""
-    path = folder / METRICS
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise explain(error, path) from error
-    except ValueError:
-        raise RunFolderError(f"{path} is damaged: give the run's command again") from None
-
-
 def values_of(
-    registration: Registration, runs: Mapping[tuple[str, int], Any]
+    registration: Registration, runs: Mapping[tuple[str, int], Run]
 ) -> dict[str, dict[str, dict[int, float]]]:
-    """All measures of the runs that are done, whose metrics ``runs`` has by arm and seed."""
+    """All measures of the runs that are done, by arm and seed."""
     values: dict[str, dict[str, dict[int, float]]] = {}
     for arm in registration.arms:
         values[arm] = {}

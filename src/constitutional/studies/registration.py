@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from constitutional.errors import nearest
 from constitutional.recipe.section import Section, one_or_several
 from constitutional.refusal import refusal
+from constitutional.studies.derived import DERIVED
 
 #: Words that stand in the place of a study's name on the command line.
 RESERVED = ("all", "evidence")
@@ -27,10 +28,12 @@ class Term(NamedTuple):
 class Measure(Section):
     """A number of a run: where it stands in ``metrics.json``, less a second one where there is one.
 
-    Paths are dotted; a whole number is a place in a list.
+    Paths are dotted; a whole number is a place in a list. Or ``derived``: a number that is computed
+    from the run, by its name in :mod:`~.derived`.
     """
 
-    path: str = Field(min_length=1)
+    path: str | None = Field(default=None, min_length=1)
+    derived: str | None = None
     minus: str | None = Field(default=None, min_length=1)
     #: A share is shown in percent.
     unit: Literal["share", "number"] = "share"
@@ -42,12 +45,29 @@ class Measure(Section):
     def _one_or_several(cls, value: Any) -> Any:
         return one_or_several(value)
 
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> Measure:
+        if (self.path is None) == (self.derived is None):
+            raise refusal("a measure needs either 'path' or 'derived', and not both")
+        if self.derived is not None and self.minus is not None:
+            raise refusal("'minus' is a second 'path', and 'derived' has none", "minus")
+        if self.derived is not None and self.derived not in DERIVED:
+            raise refusal(
+                f"no measure is derived as {self.derived!r}; {nearest(self.derived, DERIVED)}",
+                "derived",
+            )
+        return self
+
 
 class Rule(Section):
-    """What a difference of two terms, or a single term, has to be for the claim to hold."""
+    """What a difference has to be for the claim to hold.
+
+    ``difference`` has one term, that is itself; two, the first less the second; or four, the first
+    such difference less the second.
+    """
 
     says: str = Field(min_length=1)
-    difference: tuple[str, ...] = Field(min_length=1, max_length=2)
+    difference: tuple[str, ...] = Field(min_length=1, max_length=4)
     above: float | None = None
     below: float | None = None
     within: float | None = Field(default=None, gt=0)
@@ -62,9 +82,16 @@ class Rule(Section):
             )
         return self
 
+    @field_validator("difference")
+    @classmethod
+    def _in_pairs(cls, terms: tuple[str, ...]) -> tuple[str, ...]:
+        if len(terms) == 3:
+            raise refusal("'difference' has one, two or four terms, found 3")
+        return terms
+
     @property
     def terms(self) -> tuple[Term, ...]:
-        """What is compared: the first less the second."""
+        """What is compared, see above."""
         return tuple(Term(*text.split(".", 1)) for text in self.difference)
 
     @property

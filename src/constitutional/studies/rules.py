@@ -57,7 +57,9 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int,
 def decide(rule: Rule, values: Values) -> Decision:
     """A rule's difference, paired by seed, and whether its interval is where the rule wants it."""
     sides = [_of(term, values) for term in rule.terms]
-    differences = sides[0] if len(sides) == 1 else paired(*sides)
+    while len(sides) > 1:
+        sides = [paired(*pair) for pair in zip(sides[::2], sides[1::2], strict=True)]
+    differences = sides[0]
     found = spread(differences.values())
     return Decision(
         says=rule.says,

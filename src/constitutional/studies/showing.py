@@ -52,7 +52,7 @@ def show_results(study: Study, results: Results, console: Console) -> None:
         table.add_column(column, overflow="fold")
     for decision in results.rules:
         unit = study.registration.measures[decision.difference[0].split(".", 1)[1]].unit
-        found = shown(decision.found, unit, difference=len(decision.difference) == 2)
+        found = shown(decision.found, unit, difference=len(decision.difference) > 1)
         percent = " %" if unit == "share" else ""
         n = str(decision.found.n)
         bound = decision.bound

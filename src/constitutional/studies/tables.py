@@ -88,7 +88,7 @@ def cell(text: str) -> str:
 
 def _rule_row(registration: Registration, decision: Decision) -> Sequence[str]:
     unit = registration.measures[decision.difference[0].split(".", 1)[1]].unit
-    is_difference = len(decision.difference) == 2
+    is_difference = len(decision.difference) > 1
     found = shown(decision.found, unit, difference=is_difference)
     suffix = "" if unit == "number" else " points" if is_difference else " %"
     return (
