@@ -157,9 +157,11 @@ class Recipe(Section):
             raise refusal(
                 "RL-CAI begins from SL-CAI, which needs 'prompts' in place of 'demonstrations'"
             )
-        if self.demonstrations is not None and self.finetune.revisions != "all":
+        chosen = self.finetune.revisions != "all" or self.finetune.flagged != "leave_out"
+        if self.demonstrations is not None and chosen:
+            key = "revisions" if self.finetune.revisions != "all" else "flagged"
             raise refusal(
-                "'revisions' chooses among revisions, and demonstrations have none: leave it out",
+                f"'{key}' chooses among revisions, and demonstrations have none: leave it out",
                 "finetune",
             )
         if self.prompts is not None:

@@ -76,6 +76,15 @@ def _preference_model(found: Metrics | None) -> str:
     return ", ".join([*said, f"ECE {_number(found['ece'])}"])
 
 
+def damage_sentence(metrics: Metrics) -> str:
+    """What was done to revisions on purpose, and how much of it was caught; "" for nothing."""
+    kinds = [
+        f"{plain(kind)} {found['revisions']} (caught {share(found['caught'])})"
+        for kind, found in (metrics.get("damage") or {}).items()
+    ]
+    return f"Revisions damaged on purpose, for a study: {'; '.join(kinds)}." if kinds else ""
+
+
 def training_sentence(training: Metrics | None) -> str:
     """Algorithm, steps, why it ended, KL at its end; "" without a training."""
     if not training:
