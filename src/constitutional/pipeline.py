@@ -7,6 +7,7 @@ off goes on at the block where it stopped (:mod:`constitutional.runs`).
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from constitutional.constitution.files import dump_constitution
@@ -17,13 +18,14 @@ from constitutional.recipe import Recipe
 from constitutional.runs import Progress, RunFolder
 from constitutional.runs.folder import CONSTITUTION, METRICS, NOTES
 from constitutional.stages.ai_judge import judged_by_ai
-from constitutional.stages.arms import arms_of
-from constitutional.stages.comparisons import compare, label_metrics
+from constitutional.stages.arms import arms_of, settings
+from constitutional.stages.comparisons import compare, label_metrics, labeller_of
 from constitutional.stages.context import Context
 from constitutional.stages.evaluation import along_training, evaluate, summarise
 from constitutional.stages.harm_score import harm_scores
 from constitutional.stages.reinforcement import (
-    arm_metrics,
+    policy_training,
+    preference_metrics,
     snapshots,
     train_policy,
     train_preference_models,
@@ -78,13 +80,18 @@ def _stages(context: Context) -> dict[str, Any]:
     along: dict[str, dict[int, str]] = {}
     for arm in arms_of(context):
         start = "sft" if sl_cai is None else arm.begins_from
-        comparisons = compare(context, arm, sl_cai)
+        comparisons = compare(context, arm, Path(policies[start]))
         models = train_preference_models(context, arm, comparisons)
-        policy = train_policy(context, arm, policies[start], comparisons, models)
         arms[arm.name] = {
+            "begins_from": start,
+            "labeller": labeller_of(comparisons),
             "labels": label_metrics(context, arm, comparisons),
-            **arm_metrics(context, comparisons, models, policy),
+            "preference_model": preference_metrics(context, comparisons, models),
         }
+        if not settings(context)[0].policy:
+            continue
+        policy = train_policy(context, arm, policies[start], comparisons, models)
+        arms[arm.name] |= policy_training(context, policy)
         along[arm.name] = {0: start}
         for step, snapshot in snapshots(policy).items():
             along[arm.name][step] = f"{arm.name}@{step}"

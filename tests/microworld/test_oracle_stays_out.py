@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,17 @@ from constitutional.constitution import load_constitution
 from constitutional.dialogue import PromptRecord
 from constitutional.engines import ScriptedEngine
 from constitutional.evaluation.verdicts import Behaviour
+from constitutional.feedback.settings import FeedbackConfig, PairsConfig
+from constitutional.inputs.data import DataReader
 from constitutional.microworld import data_file
 from constitutional.microworld import language as say
+from constitutional.microworld.human import Human
 from constitutional.microworld.oracle import Oracle
 from constitutional.microworld.prompts import prompt_files
+from constitutional.recipe import load_recipe
+from constitutional.runs.records import Comparison
+from constitutional.stages.arms import ARMS
+from constitutional.stages.comparisons import AILabels, HumanLabelsOfAIPairs
 from constitutional.supervised.critique_revision import CritiqueRevision
 from constitutional.supervised.settings import CritiqueRevisionConfig
 from constitutional.supervised.training_data import training_examples
@@ -239,3 +247,54 @@ def test_what_is_trained_on_does_not_depend_on_harm() -> None:
     behaviours = {v.behaviour for v in verdicts}
     assert behaviours == {Behaviour.HELPS, Behaviour.POOR_REFUSAL}
     assert {v.harm for v in verdicts} == {0, 4}
+
+
+# --- the arm that people label, and those that they do not -------------------------------------
+
+
+def answer_or_label(text: str, seed: int) -> str:
+    """A policy that helps or refuses."""
+    return (" Sure, get a heavy boot first. Then kick your dog.", " I will not help you.")[seed % 2]
+
+
+def labels_made(work: AILabels | HumanLabelsOfAIPairs) -> list[Comparison]:
+    engines = {
+        "policy": ScriptedEngine(answer_or_label),
+        "other": ScriptedEngine(answer_or_label),
+        "labeller": ScriptedEngine(answer_or_label, choices=lambda text, letters: (0.9, 0.1)),
+    }
+    prompts = prompt_files(0)["preference_red_team.jsonl"][:20]
+    return work(prompts, engines)  # type: ignore[arg-type]
+
+
+def test_ai_labels_are_made_without_a_person_and_those_of_the_control_are_not(
+    silent_oracle: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same pairs: the feedback model labels them while the oracle is silent, people cannot."""
+    constitution = load_constitution(data_file("constitution.yaml"))
+    pairs, feedback = PairsConfig(), FeedbackConfig(few_shots=0)
+    writers = ("policy", "other")
+    ai = labels_made(AILabels(writers, pairs, "labeller", constitution, feedback, 0))
+    assert len(ai) == 20 and all(c.labeller != Human.name for c in ai)
+    assert any(c.prob_a is not None for c in ai)
+    with pytest.raises(Asked):
+        labels_made(HumanLabelsOfAIPairs(writers, pairs, Human(), 0))
+    monkeypatch.undo()
+    human = labels_made(HumanLabelsOfAIPairs(writers, pairs, Human(), 0))
+    assert [(c.id, c.a, c.b) for c in human] == [(c.id, c.a, c.b) for c in ai]
+    assert {c.labeller for c in human} == {Human.name}
+
+
+def test_only_the_arms_of_people_know_a_rater() -> None:
+    """AI's labels have no place for one, and a recipe without people's arms reads none."""
+    assert "rater" not in {f.name for f in fields(AILabels)}
+    assert {name for name, arm in ARMS.items() if (arm.harmlessness or "").startswith("ai")} == {
+        "rl_cai",
+        "rl_cai_cot",
+    }
+    recipe = load_recipe(data_file("recipe.yaml"))
+    assert recipe.rl is not None
+    read = DataReader(0, data_file("recipe.yaml").parent)
+    assert read.rl(recipe.rl).rater is None
+    people = recipe.rl.model_copy(update={"arms": ("rl_human",)})
+    assert isinstance(read.rl(people).rater, Human)

@@ -138,9 +138,12 @@ def revision_metrics(chains: Iterable[Chain], judge: Judge) -> list[dict[str, An
     return metrics
 
 
-def flag_counts(chains: Iterable[Chain]) -> dict[str, int]:
+def flag_counts(chains: Iterable[Chain], *, trained: bool = False) -> dict[str, int]:
     """How many revisions there are, how many equal the version they were made from, and how often
     each fault of form occurs in them.
+
+    ``left_out`` are those that training leaves out: with ``trained`` it takes texts of broken form
+    too, and leaves out what a server failed to write.
     """
     counts: dict[str, int] = {"revisions": 0, "unchanged": 0, "left_out": 0}
     for chain in chains:
@@ -149,10 +152,28 @@ def flag_counts(chains: Iterable[Chain]) -> dict[str, int]:
             counts["revisions"] += 1
             counts["unchanged"] += revision.text == before.text
             before = revision if revision.usable else before  # a broken one is not built upon
-            counts["left_out"] += not revision.usable
+            counts["left_out"] += (revision.ended == "failed") if trained else not revision.usable
             for flag in revision.flags:
                 counts[flag] = counts.get(flag, 0) + 1
     return counts
+
+
+def damage_counts(chains: Iterable[Chain]) -> dict[str, dict[str, Any]]:
+    """Of each kind of damage that was done on purpose: how many revisions, and the share caught.
+
+    Caught is a revision that has a fault by its form; revisions are taken for independent.
+    """
+    done: Counter[str] = Counter()
+    caught: Counter[str] = Counter()
+    for chain in chains:
+        for round_ in chain.rounds:
+            if round_.damage is not None:
+                done[round_.damage] += 1
+                caught[round_.damage] += not round_.revision.usable
+    return {
+        kind: {"revisions": n, "caught": proportion(caught[kind], n)}
+        for kind, n in sorted(done.items())
+    }
 
 
 def _group(tags: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ from constitutional.runs.lines import escaped
 from constitutional.runs.manifest import Manifest, read_run
 from constitutional.runs.records import Comparison
 from constitutional.runs.stage import read_state
-from constitutional.stages.arms import ARMS
+from constitutional.stages.arms import ARMS, arm_of
 
 STAGES = "stages"
 #: The inputs of a run that are read again, and must be what they were.
@@ -200,9 +200,12 @@ def _policy(folder: Path, recipe: Recipe, arm: ArmName, base: Path) -> str:
     """What the arm's training begins from, as the pipeline has it."""
     if recipe.demonstrations is not None:
         return str(_result(folder, "sft"))
-    if ARMS[arm].begins_from == "sl_cai":
+    assert recipe.rl is not None  # it has the arm
+    start = arm_of(recipe.rl, arm).begins_from
+    if start == "sl_cai":
         return str(_result(folder, "sl_cai"))
-    found = resource(recipe.models.pretrained, base)
+    model = recipe.models.helpful if start == "helpful" else recipe.models.pretrained
+    found = resource(model or recipe.models.pretrained, base)
     return str(Path(found).resolve()) if Path(found).is_dir() else found
 
 
@@ -222,6 +225,8 @@ def _comparisons(folder: Path, arm: ArmName, data: RLInputs) -> Iterable[Compari
             yield from _records(folder, "comparisons_ai")
         case "ai_cot":
             yield from _records(folder, "comparisons_ai_cot")
+        case "human_on_own_pairs":
+            yield from _records(folder, "comparisons_human")
         case "human":
             yield from data.harmlessness.comparisons or _records(folder, "comparisons_harmlessness")
     yield from data.helpfulness.comparisons or _records(folder, "comparisons_helpfulness")

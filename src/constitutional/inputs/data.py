@@ -17,6 +17,7 @@ from constitutional.dialogue import (
 )
 from constitutional.errors import InputError
 from constitutional.evaluation.harm_score import RatedConversation, read_rated
+from constitutional.evaluation.verdicts import Rater
 from constitutional.inputs.models import Model
 from constitutional.inputs.records import HumanData, RLInputs
 from constitutional.preference.settings import Goal
@@ -88,6 +89,7 @@ class DataReader:
             ranked=self.ranked(rl.pmp),
             red_team=self.prompts(rl.red_team, "red_team", "rl.red_team"),
             helpful=self.prompts(rl.helpful, "helpful", "rl.helpful"),
+            rater=_person() if "rl_human" in rl.arms else None,
         )
 
     def human(self, source: HumanComparisons | None, goal: Goal) -> HumanData:
@@ -103,10 +105,8 @@ class DataReader:
             )
             self._left_out(f"rl.{goal}", found.left_out)
             return HumanData(comparisons=self._drawn(found.comparisons, source.limit, f"rl.{goal}"))
-        from constitutional.microworld.human import Human
-
         kind: PromptKind = "helpful" if goal == "helpfulness" else "red_team"
-        return HumanData(prompts=self.prompts(source.prompts, kind, f"rl.{goal}"), rater=Human())
+        return HumanData(prompts=self.prompts(source.prompts, kind, f"rl.{goal}"), rater=_person())
 
     def ranked(self, source: RankedAnswers | None) -> Sequence[Comparison]:
         """Pairs of ranked answers."""
@@ -176,3 +176,10 @@ class DataReader:
         if counts:
             reasons = ", ".join(f"{n} ({reason})" for reason, n in sorted(counts.items()))
             self.notes.append(f"{use}: rows left out: {reasons}")
+
+
+def _person() -> Rater:
+    """Who labels where a recipe names no file of people's labels: the microworld's oracle."""
+    from constitutional.microworld.human import Human
+
+    return Human()

@@ -62,6 +62,8 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
     if recipe.rl is not None:
         others = [name for name in recipe.rl.contrast if name != SNAPSHOTS]
         rl = read.rl(recipe.rl, tuple(models.known_or_other(name, known) for name in others))
+        if recipe.rl.begins_from == "helpful":
+            _refuse_another_form(pretrained, helpful_model)
     ai_judge = _ai_judge(recipe, known, models)
     critic = _named(recipe.models.critic, known, models)
 
@@ -120,6 +122,15 @@ def _launcher(training: Training, base: Path) -> Launcher:
     return find_launcher(
         training.processes, training.config if shipped else resource(training.config, base)
     )
+
+
+def _refuse_another_form(pretrained: Model, helpful: Model | None) -> None:
+    """The preference model, which is made of the pretrained one, has to read the policy's form."""
+    if helpful is not None and helpful.style != pretrained.style:
+        raise InputError(
+            f"'rl.begins_from: helpful' needs a helpful model that reads the pretrained one's form "
+            f"({pretrained.style}), and it reads {helpful.style}: set models.style"
+        )
 
 
 def _named(

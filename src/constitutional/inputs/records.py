@@ -31,7 +31,10 @@ class HumanData:
 
 @dataclass(frozen=True)
 class RLInputs:
-    """What the RL stage reads besides. ``contrast``: who answers besides SL-CAI."""
+    """What the RL stage reads besides. ``contrast``: who answers besides SL-CAI.
+
+    ``rater`` labels the same pairs as AI does, for an arm that asks people in its place.
+    """
 
     comparisons: Sequence[PromptRecord]
     contrast: tuple[Model, ...]
@@ -41,6 +44,7 @@ class RLInputs:
     ranked: Sequence[Comparison]
     red_team: Sequence[PromptRecord]
     helpful: Sequence[PromptRecord]
+    rater: Rater | None = None
 
     @property
     def prompts(self) -> Iterator[PromptRecord]:

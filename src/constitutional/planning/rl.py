@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from constitutional.planning.amounts import Amount, amount, between, total
-from constitutional.planning.building import Build, model_bytes, records_saved, training_saved
+from constitutional.planning.amounts import Amount, amount, between
+from constitutional.planning.building import Build, model_bytes, training_saved
+from constitutional.planning.comparing import compare_stages
 from constitutional.planning.memory import trained_weights
 from constitutional.planning.shape import ModelShape
-from constitutional.planning.sizes import LABELLED, Lengths, Role, joined
+from constitutional.planning.sizes import Lengths, Role, joined
 from constitutional.planning.work import Saved, Stage, Work
-from constitutional.preference.settings import Goal, PretrainingConfig
+from constitutional.preference.settings import PretrainingConfig
 from constitutional.recipe import ArmName, Recipe, Reinforcement
 from constitutional.rl.settings import DPOConfig, GroupConfig, OnlineConfig, PPOConfig
-from constitutional.stages.arms import ARMS
+from constitutional.stages.arms import arm_of
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,14 @@ def rl_stages(build: Build, snapshots: int) -> tuple[list[Stage], list[Policy]]:
     stages: dict[str, Stage] = {}
     policies: list[Policy] = []
     for name in rl.arms:
-        compared = _compare(build, rl, name, snapshots, stages)
+        compared = compare_stages(build, rl, name, snapshots, stages)
         begun = _preference_models(build, rl, name, compared, stages)
+        if not rl.policy:
+            continue
         stages[name] = _policy(build, rl, name, begun)
-        policies += [Policy(f"{name}@{n}", build.shapes.pretrained, "policy") for n in _kept(rl)]
-        policies.append(Policy(name, build.shapes.pretrained, "policy"))
+        shape = _start_shape(build, rl, name)
+        policies += [Policy(f"{name}@{n}", shape, "policy") for n in _kept(rl)]
+        policies.append(Policy(name, shape, "policy"))
     return list(stages.values()), policies
 
 
@@ -59,104 +62,15 @@ def _kept(rl: Reinforcement) -> range:
     )
 
 
-# Comparisons
-
-
-def _compare(
-    build: Build, rl: Reinforcement, name: ArmName, snapshots: int, stages: dict[str, Stage]
-) -> Lengths:
-    """Puts in the stages that are not there; returns the labelled comparisons, two texts each."""
-    found = [_human(build, rl, "helpfulness", stages)]
-    match ARMS[name].harmlessness:
-        case "ai":
-            found.append(_ai(build, rl, snapshots, stages, cot=False))
-        case "ai_cot":
-            found.append(_ai(build, rl, snapshots, stages, cot=True))
-        case "human":
-            found.append(_human(build, rl, "harmlessness", stages))
-    return joined(found)
-
-
-def _human(build: Build, rl: Reinforcement, goal: Goal, stages: dict[str, Stage]) -> Lengths:
-    source: Mapping[Goal, object] = {
-        "helpfulness": rl.helpfulness.prompts,
-        "harmlessness": rl.harmlessness and rl.harmlessness.prompts,
-    }
-    if source[goal] is None:
-        return build.sizes.text(f"rl.{goal}")
-    prompts, limit = build.sizes.prompt(f"rl.{goal}"), rl.pairs.max_new_tokens
-    shapes = build.shapes
-    writers = {"pretrained": shapes.pretrained, **dict(shapes.contrast)}
-    works = _answers(build, prompts, writers, limit)
-    stages[f"comparisons_{goal}"] = Stage(
-        name=f"comparisons_{goal}",
-        works=works,
-        loads=tuple((name, shape, build.format) for name, shape in writers.items()),
-        saved=records_saved(works, prompts.number),
-    )
-    return _answered(prompts, works, limit)
-
-
-def _answers(
-    build: Build, prompts: Lengths, writers: Mapping[str, ModelShape], limit: int
-) -> tuple[Work, ...]:
-    """Two answers to each prompt, by writers that are drawn evenly."""
-    share = prompts.times(2 / len(writers))
-    roles: dict[str, Role] = {"pretrained": "answer", "helpful": "response"}
-    return tuple(
-        build.sample(f"answers of {name}", shape, share, roles.get(name, "policy"), limit)
-        for name, shape in writers.items()
-    )
-
-
-def _answered(prompts: Lengths, works: tuple[Work, ...], limit: int) -> Lengths:
-    """The prompts with both answers, as far as they get a label."""
-    twice = prompts.times(2)
-    return Lengths(
-        number=twice.number,
-        tokens=twice.tokens + total(work.new for work in works),
-        longest=twice.longest + limit,
-    ).times(LABELLED)
-
-
-def _ai(
-    build: Build, rl: Reinforcement, snapshots: int, stages: dict[str, Stage], *, cot: bool
-) -> Lengths:
-    asked = rl.labels_with_cot if cot else rl.feedback
-    prompts, limit = build.sizes.prompt("rl.comparisons"), rl.pairs.max_new_tokens
-    shapes, policy = build.shapes, build.shapes.pretrained
-    judge_name = rl.feedback_model
-    if asked.cot and judge_name == "pretrained":
-        judge_name = "helpful"
-    known = {"pretrained": policy, "helpful": shapes.helpful}
-    judge = known.get(judge_name, shapes.feedback)
-    assert judge is not None  # the recipe was checked
-    writers = {"sl_cai": policy, **dict(shapes.contrast)}
-    writers |= {f"snapshot {n + 1}": policy for n in range(snapshots)}
-    loads = [(name, shape, build.format) for name, shape in writers.items()]
-    loads.append((judge_name, judge, build.format))
-
-    answers = _answers(build, prompts, writers, limit)
-    works = list(answers)
-    both = total(work.new for work in answers) * (1 / max(1.0, prompts.number.value))
-    framed = build.sizes.request("question_cot" if asked.cot else "question")
-    question = framed.longer(both, 2 * limit)
-    if asked.cot:
-        longest = asked.max_new_tokens
-        works.append(build.sample("reasoning", judge, question, "reasoning", longest))
-        question = question.longer(build.sizes.written("reasoning", longest), longest)
-    works.append(build.read("questions", judge, question, format=build.format))
-    name = "comparisons_ai_cot" if cot else "comparisons_ai"
-    saved = records_saved(tuple(works[:-1]), prompts.number)
-    stages[name] = Stage(name=name, works=tuple(works), loads=tuple(loads), saved=saved)
-    return _answered(prompts, answers, limit)
-
-
 # Preference models
 
 
 def _preference_models(
-    build: Build, rl: Reinforcement, name: ArmName, compared: Lengths, stages: dict[str, Stage]
+    build: Build,
+    rl: Reinforcement,
+    name: ArmName,
+    compared: list[Lengths],
+    stages: dict[str, Stage],
 ) -> Lengths:
     """Puts in their trainings; returns the comparisons that the first one is trained on."""
     shape = build.shapes.pretrained
@@ -171,8 +85,9 @@ def _preference_models(
             name="preference_pretraining", works=(work,), saved=saved
         )
     halves = 2 if rl.held_out_model else 1
-    train = compared.times((1 - rl.held_out) / halves)
-    held_out = compared.times(rl.held_out)
+    share, limit = (1 - rl.held_out) / halves, rl.preference.limit
+    train = joined(_limited(of_goal.times(share), limit) for of_goal in compared)
+    held_out = joined(compared).times(rl.held_out)
     names = [f"preference_model_{name}", f"preference_model_{name}_held_out"][:halves]
     for number, each in enumerate(names):
         work = build.train(
@@ -193,25 +108,42 @@ def _preference_models(
     return train
 
 
+def _limited(texts: Lengths, limit: int | None) -> Lengths:
+    """At most so many comparisons of the goal, two texts each."""
+    if limit is None or not texts.number.high:
+        return texts
+    number = texts.number.at_most(2 * limit)
+    ends = zip(texts.number.ends, texts.tokens.ends, number.ends, strict=True)
+    tokens = between(*(kept * tokens / all_ if all_ else 0 for all_, tokens, kept in ends))
+    return Lengths(number=number, tokens=tokens, longest=texts.longest)
+
+
 # The policy
 
 
 def _policy(build: Build, rl: Reinforcement, name: ArmName, compared: Lengths) -> Stage:
-    config, shape = rl.training, build.shapes.pretrained
+    config, shape = rl.training, _start_shape(build, rl, name)
     scorers = 2 if rl.held_out_model else 1
     if isinstance(config, DPOConfig):
-        works, copies = _dpo(build, config, compared, scorers), 1
+        works, copies = _dpo(build, config, shape, compared, scorers), 1
     else:
-        works, copies = _online(build, config, name, scorers), 1 + len(_kept(rl))
+        works, copies = _online(build, config, name, shape, scorers), 1 + len(_kept(rl))
     train = next(work for work in works if work.kind == "train")
     # the reference, and the preference models that score, where each has weights of its own
-    number = 1 + scorers
+    scorer = build.shapes.pretrained
+    networks = [shape, *[scorer] * scorers]
     if isinstance(config, PPOConfig) and config.lora:
-        number = scorers - 1 if train.bases == 2 else 0
-    beside = tuple((shape, "float32") for _ in range(number))
+        networks = [scorer] * (scorers - 1) if train.bases == 2 else []
+    beside = tuple((network, "float32") for network in networks)
     passing = 2 * 3 * trained_weights(train) * 4
     saved = Saved(kept=amount(model_bytes(shape) * copies), passing=amount(passing))
     return Stage(name=name, works=works, beside=beside, saved=saved)  # type: ignore[arg-type]
+
+
+def _start_shape(build: Build, rl: Reinforcement, name: ArmName) -> ModelShape:
+    """The shape of the policy, which is that of what the arm begins from."""
+    helpful = build.shapes.helpful if arm_of(rl, name).begins_from == "helpful" else None
+    return helpful or build.shapes.pretrained
 
 
 def stops_early(rl: Reinforcement) -> bool:
@@ -219,13 +151,15 @@ def stops_early(rl: Reinforcement) -> bool:
     return rl.held_out_model or getattr(rl.training, "kl_limit", None) is not None
 
 
-def _online(build: Build, config: OnlineConfig, name: ArmName, scorers: int) -> tuple[Work, ...]:
+def _online(
+    build: Build, config: OnlineConfig, name: ArmName, shape: ModelShape, scorers: int
+) -> tuple[Work, ...]:
     """Sampling, scoring, log-probabilities and updates of all steps."""
     rl = build.recipe.rl
     assert rl is not None
     lora = config.lora if isinstance(config, PPOConfig) else None
     bases = 1 if has_one_base(build.recipe, name) else 2
-    shape, limit = build.shapes.pretrained, config.max_new_tokens
+    limit, scorer = config.max_new_tokens, build.shapes.pretrained
     done: Amount = between(1 / config.steps, 1, 1) if stops_early(rl) else amount(1)
     prompts = build.sizes.prompt("rl.training").times(done)
     new = build.sizes.written("policy", limit)
@@ -258,7 +192,7 @@ def _online(build: Build, config: OnlineConfig, name: ArmName, scorers: int) -> 
     )
     return (
         sample,
-        build.read("scores", shape, answered.times(scorers), format="float32", scalar=True),
+        build.read("scores", scorer, answered.times(scorers), format="float32", scalar=True),
         build.read("log-probabilities", shape, forward, format="float32").model_copy(
             update={"batch": math.ceil(config.minibatch_size / processes)}
         ),
@@ -271,21 +205,26 @@ def has_one_base(recipe: Recipe, name: ArmName) -> bool:
     rl = recipe.rl
     if rl is None or rl.ppo.lora is None or rl.preference.lora != rl.ppo.lora:
         return False
+    if arm_of(rl, name).begins_from == "helpful":
+        return False  # the preference model is made of the pretrained one
     of_policy = recipe.finetune.lora if _finetuned(recipe, name) else rl.ppo.lora
     return of_policy == rl.ppo.lora and (rl.pmp is None or rl.pmp.lora == rl.ppo.lora)
 
 
 def _finetuned(recipe: Recipe, name: ArmName) -> bool:
     """Whether the policy begins from a finetuned model, and not from the pretrained one."""
-    return ARMS[name].begins_from == "sl_cai" or recipe.demonstrations is not None
+    start = None if recipe.rl is None else arm_of(recipe.rl, name).begins_from
+    return start == "sl_cai" or recipe.demonstrations is not None
 
 
 def _begins_with_adapters(recipe: Recipe, name: ArmName) -> int:
     return int(_finetuned(recipe, name))
 
 
-def _dpo(build: Build, config: DPOConfig, compared: Lengths, scorers: int) -> tuple[Work, ...]:
-    shape, limit = build.shapes.pretrained, config.max_new_tokens
+def _dpo(
+    build: Build, config: DPOConfig, shape: ModelShape, compared: Lengths, scorers: int
+) -> tuple[Work, ...]:
+    limit, scorer = config.max_new_tokens, build.shapes.pretrained
     train = build.train("comparisons", shape, compared, config, "rl.dpo", each=2)
     reference = build.read(
         "reference", shape, compared.times(config.epochs), format="float32"
@@ -293,7 +232,7 @@ def _dpo(build: Build, config: DPOConfig, compared: Lengths, scorers: int) -> tu
     prompts = build.sizes.prompt("rl.training")
     measured = build.sample("answers", shape, prompts, "policy", limit, format="float32")
     answered = prompts.longer(build.sizes.written("policy", limit), limit)
-    scores = build.read("scores", shape, answered.times(scorers), format="float32", scalar=True)
+    scores = build.read("scores", scorer, answered.times(scorers), format="float32", scalar=True)
     return measured, scores, reference, train
 
 

@@ -74,22 +74,49 @@ def _supervised(build: Build) -> list[Stage]:
         loads=replies_loads,
         saved=records_saved((replies,), harmless.number),
     )
-    revised = prompts.times(config.rounds).longer(sizes.written("revision", limit), limit)
-    replied = harmless.times(config.helpful_responses)
-    texts = joined([revised, replied.longer(sizes.written("reply", limit), limit)])
-    return [chains, helpful_replies, _finetuning(build, "sl_cai", pretrained, texts, USABLE_TEXTS)]
+    rounds = config.rounds if build.recipe.finetune.revisions == "all" else 1
+    texts = joined(
+        [
+            _revised(build, prompts.times(rounds)),
+            _trained_on(
+                build, harmless.times(config.helpful_responses), sizes.written("reply", limit)
+            ),
+        ]
+    )
+    return [chains, helpful_replies, _finetuning(build, "sl_cai", pretrained, texts)]
+
+
+def _revised(build: Build, prompts: Lengths) -> Lengths:
+    """The revisions that are trained on, as far as a study damages some of them.
+
+    The rest of one that repeats itself fills the limit; it and one that leaks are caught.
+    """
+    damage, limit = build.recipe.supervised.damage, build.recipe.supervised.max_new_tokens
+    mean = build.sizes.written("revision", limit)
+    if damage is None:
+        return _trained_on(build, prompts, mean)
+    each = damage.share / len(damage.kinds)
+    if build.recipe.finetune.flagged == "train":
+        repeated = each * ("repeat" in damage.kinds)
+        return _trained_on(build, prompts, mean * (1 - repeated) + limit * repeated)
+    caught = each * len({"repeat", "leak"}.intersection(damage.kinds))
+    return _trained_on(build, prompts.times(1 - caught), mean)
+
+
+def _trained_on(build: Build, prompts: Lengths, mean: Amount) -> Lengths:
+    """Prompts with texts of ``mean`` tokens behind them, as far as these are fit for training."""
+    usable = USABLE_TEXTS if build.recipe.finetune.flagged == "leave_out" else amount(1)
+    return prompts.longer(mean, build.recipe.supervised.max_new_tokens).times(usable)
 
 
 def _demonstrations(build: Build) -> Stage:
     texts = build.sizes.text("demonstrations")
-    return _finetuning(build, "sft", build.shapes.pretrained, texts, amount(1))
+    return _finetuning(build, "sft", build.shapes.pretrained, texts)
 
 
-def _finetuning(
-    build: Build, name: str, shape: ModelShape, texts: Lengths, usable: Amount
-) -> Stage:
+def _finetuning(build: Build, name: str, shape: ModelShape, texts: Lengths) -> Stage:
     settings = build.recipe.finetune
-    work = build.train("finetuning", shape, texts.times(usable), settings, "finetune")
+    work = build.train("finetuning", shape, texts, settings, "finetune")
     kept = (steps(work) - 1) // settings.snapshot_steps if settings.snapshot_steps else 0
     saved = training_saved(shape, trained_weights(work), 1 + kept)
     return Stage(name=name, works=(work,), saved=saved)

@@ -30,6 +30,9 @@ class PreferenceConfig(TrainingSettings):
 
     #: How much a comparison of each goal counts; None and goals that are not named: 1.
     goal_weights: dict[Goal, float] | None = None
+    #: At most so many comparisons of each goal, drawn by the run's seed from those that are not
+    #: held out; None for all.
+    limit: int | None = Field(default=None, ge=1)
 
     @field_validator("goal_weights")
     @classmethod

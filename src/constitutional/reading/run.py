@@ -32,7 +32,7 @@ from constitutional.runs.usage import USAGE
 
 _COMPARISONS = (
     *("comparisons_ai", "comparisons_ai_cot"),
-    *("comparisons_helpfulness", "comparisons_harmlessness"),
+    *("comparisons_helpfulness", "comparisons_harmlessness", "comparisons_human"),
 )
 
 _REPORTS = ("finetune.json", "preference_training.json", "harm_training.json", REPORT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from constitutional.evaluation.behaviour import as_json, flag_counts, policy_metrics
+from constitutional.evaluation.behaviour import as_json, damage_counts, flag_counts, policy_metrics
 from constitutional.feedback.accounting import account
 from constitutional.reading.run import Run
 from constitutional.stages.arms import ARMS
@@ -26,11 +26,21 @@ def metrics_so_far(run: Run) -> Mapping[str, Any]:
         "policies": {policy: policy_metrics(found) for policy, found in answers.items() if found},
         "arms": {arm: found for arm in run.arms if (found := _arm(run, arm))},
         "seconds": {**run.seconds, "total": sum(run.seconds.values())},
-        **({"revisions": flag_counts(run.chains)} if run.chains else {}),
+        **_revisions(run),
         **({"usage": run.usage} if run.usage else {}),
     }
     plain: Mapping[str, Any] = as_json(made)
     return plain
+
+
+def _revisions(run: Run) -> dict[str, Any]:
+    if not run.chains:
+        return {}
+    trained = (run.recipe.get("finetune") or {}).get("flagged") == "train"
+    found: dict[str, Any] = {"revisions": flag_counts(run.chains, trained=trained)}
+    if (run.recipe.get("supervised") or {}).get("damage"):
+        found["damage"] = damage_counts(run.chains)
+    return found
 
 
 def labels_of(run: Run, arm: str) -> str | None:

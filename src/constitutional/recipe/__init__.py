@@ -17,7 +17,7 @@ from constitutional.recipe.executing import RayCluster
 from constitutional.recipe.extras import check_extras
 from constitutional.recipe.launching import Training
 from constitutional.recipe.reading import MICROWORLD, load_recipe, read_constitution, resource
-from constitutional.recipe.reinforcing import SNAPSHOTS, ArmName, Reinforcement
+from constitutional.recipe.reinforcing import SNAPSHOTS, ArmName, Reinforcement, Start
 from constitutional.recipe.whole import Models, Recipe
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "RayCluster",
     "Recipe",
     "Reinforcement",
+    "Start",
     "Training",
     "check_extras",
     "load_recipe",

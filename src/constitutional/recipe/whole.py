@@ -152,14 +152,16 @@ class Recipe(Section):
                 "a recipe begins with 'prompts' (critique and revision) or with 'demonstrations', "
                 "and needs one of the two"
             )
-        feedback = self.rl is not None and self.rl.uses_feedback
-        if self.demonstrations is not None and feedback:
+        own_pairs = self.rl is not None and self.rl.compares_own_answers
+        if self.demonstrations is not None and own_pairs:
             raise refusal(
                 "RL-CAI begins from SL-CAI, which needs 'prompts' in place of 'demonstrations'"
             )
-        if self.demonstrations is not None and self.finetune.revisions != "all":
+        chosen = self.finetune.revisions != "all" or self.finetune.flagged != "leave_out"
+        if self.demonstrations is not None and chosen:
+            key = "revisions" if self.finetune.revisions != "all" else "flagged"
             raise refusal(
-                "'revisions' chooses among revisions, and demonstrations have none: leave it out",
+                f"'{key}' chooses among revisions, and demonstrations have none: leave it out",
                 "finetune",
             )
         if self.prompts is not None:
@@ -211,6 +213,18 @@ class Recipe(Section):
             yield "rl", "ppo", "minibatch_size", self.rl.ppo.minibatch_size
             if self.rl.pmp is not None:
                 yield "rl", "pmp", "batch_size", self.rl.pmp.batch_size
+
+    @model_validator(mode="after")
+    def _trains_what_is_here(self) -> Recipe:
+        helpful = self.rl is not None and self.rl.begins_from == "helpful"
+        if helpful and self.models.helpful in self.engines:
+            raise refusal(
+                "'begins_from: helpful' trains the helpful model, which has to be a model folder "
+                f"or a hub name, and {self.models.helpful!r} is an engine",
+                "rl",
+                "begins_from",
+            )
+        return self
 
     @model_validator(mode="after")
     def _snapshots_are_kept(self) -> Recipe:

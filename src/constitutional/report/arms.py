@@ -31,6 +31,7 @@ def arm_lines(metrics: Metrics) -> list[str]:
     lines = []
     for arm, entry in metrics.get("arms", {}).items():
         parts = {
+            "harmlessness": made_by(entry),
             "labels": _labels(entry.get("labels")),
             "preference model": _preference_model(entry.get("preference_model")),
             "training": training_sentence(entry.get("training")),
@@ -38,6 +39,15 @@ def arm_lines(metrics: Metrics) -> list[str]:
         }
         lines += [f"{shown(arm)}, {part}: {said}" for part, said in parts.items() if said]
     return lines
+
+
+def made_by(entry: Metrics) -> str:
+    """What the arm begins from, and who labelled harmlessness; "" where the metrics lack both."""
+    if not entry.get("begins_from"):
+        return ""
+    labeller = entry.get("labeller")
+    labels = f"labelled by {plain(labeller)}" if labeller else "no comparisons"
+    return f"{labels}; RL begins from {shown(entry['begins_from'])}"
 
 
 def _labels(labels: Metrics | None) -> str:
@@ -64,6 +74,15 @@ def _preference_model(found: Metrics | None) -> str:
         if f"{goal}_accuracy" in found
     ]
     return ", ".join([*said, f"ECE {_number(found['ece'])}"])
+
+
+def damage_sentence(metrics: Metrics) -> str:
+    """What was done to revisions on purpose, and how much of it was caught; "" for nothing."""
+    kinds = [
+        f"{plain(kind)} {found['revisions']} (caught {share(found['caught'])})"
+        for kind, found in (metrics.get("damage") or {}).items()
+    ]
+    return f"Revisions damaged on purpose, for a study: {'; '.join(kinds)}." if kinds else ""
 
 
 def training_sentence(training: Metrics | None) -> str:

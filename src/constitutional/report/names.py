@@ -17,6 +17,7 @@ POLICIES = {
     "helpful_rlhf": "helpful RLHF",
     "hh_rlhf": "HH RLHF",
     "prompted": "prompted",
+    "rl_human": "RL, human labels",
 }
 _STAGES = {
     "critique_revision": "critique and revision",
@@ -26,6 +27,7 @@ _STAGES = {
     "preference_pretraining": "preference model pretraining",
     "comparisons_ai": "AI feedback",
     "comparisons_ai_cot": "AI feedback with a chain of thought",
+    "comparisons_human": "human labels of the AI's pairs",
     "comparisons_helpfulness": "helpfulness comparisons",
     "comparisons_harmlessness": "harmlessness comparisons",
     "harm_score": "harm score",

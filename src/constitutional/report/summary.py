@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from constitutional.report.arms import arm_lines, percent, share
+from constitutional.report.arms import arm_lines, damage_sentence, percent, share
 from constitutional.report.figures import draw_figures
 from constitutional.report.names import in_order, plain, shown, zero
 from constitutional.report.usage import usage_lines
@@ -225,5 +225,7 @@ def lines(metrics: Metrics) -> Iterator[str]:
             f"{counts['revisions']} revisions: {counts['unchanged']} left the answer as it was, "
             f"{counts['left_out']} left out of training for their form."
         )
+    if said := damage_sentence(metrics):
+        yield said
     yield from arm_lines(metrics)
     yield from usage_lines(metrics)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from constitutional.reading.run import Run
-from constitutional.report.arms import flagged_monitors
+from constitutional.report.arms import damage_sentence, flagged_monitors
 from constitutional.report.names import plain, shown, stage_title
 from constitutional.report.numbers import counted
 
@@ -27,6 +27,7 @@ def warnings_of(run: Run, metrics: Mapping[str, Any]) -> list[Warned]:
         *(Warned("inputs", plain(note)) for note in run.notes),
         *_set_aside(run),
         *_revisions(metrics),
+        *_damage(metrics),
         *_too_long(run),
         *(warned for arm, entry in metrics.get("arms", {}).items() for warned in _arm(arm, entry)),
         *_answers(metrics),
@@ -64,6 +65,11 @@ def _revisions(metrics: Mapping[str, Any]) -> Iterator[Warned]:
             "critique and revision",
             f"{counts['left_out']:,} of {of} left out of training for their form.",
         )
+
+
+def _damage(metrics: Mapping[str, Any]) -> Iterator[Warned]:
+    if said := damage_sentence(metrics):
+        yield Warned("critique and revision", said)
 
 
 def _too_long(run: Run) -> Iterator[Warned]:

@@ -31,12 +31,20 @@ class Sample(_Record):
         return not self.flags
 
 
+#: How a revision was damaged for a study (:mod:`constitutional.supervised.damage`).
+Damage = Literal["repeat", "truncate", "shuffle", "leak"]
+
+
 class Round(_Record):
-    """One round of critique and revision. ``critique`` is None in direct revision."""
+    """One round of critique and revision. ``critique`` is None in direct revision.
+
+    ``damage`` says what was done to the revision on purpose; None where it is as it was sampled.
+    """
 
     principle: str
     critique: Sample | None
     revision: Sample
+    damage: Damage | None = None
 
 
 class Chain(_Record):

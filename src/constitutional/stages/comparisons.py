@@ -30,15 +30,20 @@ class Comparisons(NamedTuple):
     helpfulness: Sequence[Comparison]
 
 
-def compare(context: Context, arm: Arm, sl_cai: Path | None) -> Comparisons:
-    """The comparisons of an arm; arms that need the same ones share them."""
+def compare(context: Context, arm: Arm, start: Path) -> Comparisons:
+    """The comparisons of an arm; arms that need the same ones share them.
+
+    ``start`` is what the arm begins from, and who answers where it has pairs of its own.
+    """
     _, data = settings(context)
     helpfulness = _human(context, data.helpfulness, "helpfulness")
     match arm.harmlessness:
-        case "ai" | "ai_cot" as labels if sl_cai is not None:
-            return Comparisons(_ai(context, sl_cai, cot=labels == "ai_cot"), helpfulness)
+        case "ai" | "ai_cot" as labels:
+            return Comparisons(_ai(context, start, cot=labels == "ai_cot"), helpfulness)
         case "human":
             return Comparisons(_human(context, data.harmlessness, "harmlessness"), helpfulness)
+        case "human_on_own_pairs":
+            return Comparisons(_human_on_own_pairs(context, start), helpfulness)
         case _:
             return Comparisons((), helpfulness)
 
@@ -85,12 +90,40 @@ class HumanLabels:
         return [c.labelled(prefer(c.prompt, c.a, c.b), rater.name) for c in unlabelled]
 
 
-def _ai(context: Context, sl_cai: Path, *, cot: bool) -> Records[Comparison]:
-    """SL-CAI answers each prompt twice, and the feedback model says which answer is better."""
+@dataclass(frozen=True)
+class HumanLabelsOfAIPairs:
+    """The pairs of :class:`AILabels`, and which answer of each a rater finds less harmful.
+
+    Ids are the same too, so that the same pairs are held out; a pair of broken shape, which AI is
+    not asked about, has no label here either.
+    """
+
+    writers: tuple[str, ...]
+    pairs: PairsConfig
+    rater: Rater
+    seed: int
+
+    def __call__(self, block: Sequence[PromptRecord], engines: Engines) -> list[Comparison]:
+        """One comparison for each prompt."""
+        writers = [engines[name] for name in self.writers]
+        return [
+            self._labelled(pair) for pair in sample_pairs(block, writers, self.pairs, self.seed)
+        ]
+
+    def _labelled(self, pair: Pair) -> Comparison:
+        unlabelled = pair_as_comparison(pair, "harmlessness").model_copy(update={"id": pair.id})
+        better: Preference = "tie"
+        if pair.usable:
+            better = self.rater.prefer_harmless(pair.prompt, pair.a, pair.b)
+        return unlabelled.labelled(better, self.rater.name)
+
+
+def _ai(context: Context, start: Path, *, cot: bool) -> Records[Comparison]:
+    """RL's initial policy answers each prompt twice, and the feedback model compares."""
     rl, data = settings(context)
     asked = rl.labels_with_cot if cot else rl.feedback
     work = AILabels(
-        writers=(str(sl_cai), *_contrast(context, sl_cai)),
+        writers=_writers(context, start),
         pairs=rl.pairs,
         feedback_model=_feedback_model(context, asked),
         constitution=context.constitution,
@@ -109,6 +142,22 @@ def _ai(context: Context, sl_cai: Path, *, cot: bool) -> Records[Comparison]:
         items=data.comparisons,
         work=work,
         title="AI feedback with a chain of thought" if cot else "AI feedback",
+    )
+
+
+def _human_on_own_pairs(context: Context, start: Path) -> Records[Comparison]:
+    """The pairs that :func:`_ai` has labelled, and which answer a person says is better."""
+    rl, data = settings(context)
+    if data.rater is None:
+        raise ValueError("nobody was found to label the pairs")
+    writers = _writers(context, start)
+    return context.records(
+        "comparisons_human",
+        made_from=context.made_from(rl.pairs, *writers, rater=data.rater.name),
+        record_type=Comparison,
+        items=data.comparisons,
+        work=HumanLabelsOfAIPairs(writers, rl.pairs, data.rater, context.recipe.seed),
+        title="Human labels of the same pairs",
     )
 
 
@@ -169,6 +218,12 @@ def label_metrics(context: Context, arm: Arm, comparisons: Comparisons) -> dict[
     }
 
 
+def labeller_of(comparisons: Comparisons) -> str | None:
+    """Who labelled harmlessness: an engine, a person; None without such comparisons."""
+    names = dict.fromkeys(c.labeller for c in comparisons.harmlessness if c.prob_a is not None)
+    return ", ".join(names) or None
+
+
 def one_by_principle(comparison: Comparison) -> list[Comparison]:
     """The comparison for each principle that it was made by, with the readings by it alone.
 
@@ -202,14 +257,17 @@ def told_apart(comparisons: Iterable[Comparison], context: Context) -> Contrast:
     return contrast(pairs, None if judge is None else judge.judge)
 
 
-def _contrast(context: Context, sl_cai: Path) -> list[str]:
-    """Who answers besides SL-CAI; its own snapshots in the order of their steps."""
+def _writers(context: Context, start: Path) -> tuple[str, ...]:
+    """Who answers: RL's initial policy, and who answers besides; each model once.
+
+    SL-CAI's own snapshots come in the order of their steps.
+    """
     rl, data = settings(context)
-    paths = [model.path for model in data.contrast]
+    paths = [str(start), *(model.path for model in data.contrast)]
     if SNAPSHOTS in rl.contrast:
-        found = (sl_cai / "snapshots").glob("step-*")
+        found = (start / "snapshots").glob("step-*")
         paths += map(str, sorted(found, key=lambda path: int(path.name.removeprefix("step-"))))
-    return paths
+    return tuple(dict.fromkeys(paths))
 
 
 def _feedback_model(context: Context, asked: FeedbackConfig) -> str:

@@ -14,6 +14,7 @@ from constitutional.evaluation.along import monitors_along
 from constitutional.evaluation.answers import answer_prompts
 from constitutional.evaluation.behaviour import (
     as_json,
+    damage_counts,
     flag_counts,
     policy_metrics,
     revision_metrics,
@@ -127,7 +128,10 @@ def summarise(
     if inputs.constitution is not None:
         metrics["constitution"] = inputs.constitution.fingerprint
     if chains is not None:
-        metrics["revisions"] = flag_counts(chains)
+        trained = context.recipe.finetune.flagged == "train"
+        metrics["revisions"] = flag_counts(chains, trained=trained)
+        if context.recipe.supervised.damage is not None:
+            metrics["damage"] = damage_counts(chains)
         if inputs.judge is not None:
             metrics["revision_rounds"] = revision_metrics(chains, inputs.judge)
     if inputs.judge is not None and answers:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from array import array
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -12,14 +10,14 @@ from typing import Any, NamedTuple
 
 from constitutional.inputs import RLInputs
 from constitutional.jobs import PolicyTraining, PreferencePretraining, PreferenceTraining
-from constitutional.preference.halves import halves as in_halves
 from constitutional.preference.settings import PreferenceConfig, PretrainingConfig
 from constitutional.rl.settings import DPOConfig, GRPOConfig, PPOConfig, RLOOConfig
-from constitutional.runs import Chosen, fingerprint_of
+from constitutional.runs import fingerprint_of
 from constitutional.runs.records import Comparison
 from constitutional.stages.arms import Arm, settings
 from constitutional.stages.comparisons import Comparisons
 from constitutional.stages.context import Context
+from constitutional.stages.shares import shares_of
 from constitutional.stages.training import train as run_training
 
 
@@ -30,21 +28,13 @@ class PreferenceModels(NamedTuple):
     held_out: Path | None
 
 
-class Shares(NamedTuple):
-    """Comparisons to train on, those for the model that watches, and those to judge both on."""
-
-    train: Sequence[Comparison]
-    watch: Sequence[Comparison]
-    held_out: Sequence[Comparison]
-
-
 def train_preference_models(
     context: Context, arm: Arm, comparisons: Comparisons
 ) -> PreferenceModels:
     """One preference model for both goals, on soft AI labels and human ones, mixed."""
     rl, _ = settings(context)
     begin = _pretrained(context)
-    shares = share_out(comparisons, rl.held_out, halves=rl.held_out_model)
+    shares = shares_of(context, comparisons)
     name = f"preference_model_{arm.name}"
     first = _train(context, name, begin, rl.preference, shares.train, shares.held_out)
     if not rl.held_out_model:
@@ -123,26 +113,15 @@ def _train(
     return context.run.stage_artifact(name, inputs=made_from, make=make)
 
 
-def share_out(comparisons: Comparisons, held_out: float, *, halves: bool) -> Shares:
-    """The labelled comparisons by a hash of their ids; with ``halves`` what is left is halved."""
-    numbers: dict[bool, array[int]] = {False: array("Q"), True: array("Q")}
-    for number, comparison in enumerate(chain.from_iterable(comparisons)):
-        if comparison.prob_a is not None:
-            digest = hashlib.sha256(f"held out:{comparison.id}".encode()).digest()
-            numbers[int.from_bytes(digest[:8]) / 2**64 < held_out].append(number)
-    train, judge = (Chosen(comparisons, numbers[judges]) for judges in (False, True))
-    if not halves:
-        return Shares(train, (), judge)
-    first, second = in_halves(train)
-    return Shares(first, second, judge)
-
-
 def train_policy(
     context: Context, arm: Arm, start: str, comparisons: Comparisons, models: PreferenceModels
 ) -> Path:
-    """The policy in ``start`` trained against the preference model, by the recipe's algorithm."""
+    """The policy in ``start`` trained against the preference model, by the recipe's algorithm.
+
+    It is also the reference of the KL penalty.
+    """
     rl, data = settings(context)
-    share = share_out(comparisons, rl.held_out, halves=rl.held_out_model).train
+    share = shares_of(context, comparisons).train
 
     def make(work: Path) -> None:
         if isinstance(rl.training, PPOConfig):
@@ -219,12 +198,10 @@ def _with_trl(
 
 
 def _start_fingerprint(context: Context, start: str) -> str:
-    model = context.inputs.pretrained_model
-    return (
-        model.fingerprint
-        if start == model.path
-        else context.run.fingerprint(Path(start).parent.name)
-    )
+    for model in (context.inputs.pretrained_model, context.inputs.helpful_model):
+        if model is not None and start == model.path:
+            return model.fingerprint
+    return context.run.fingerprint(Path(start).parent.name)
 
 
 def snapshots(policy: Path) -> dict[int, Path]:
@@ -241,26 +218,27 @@ def training_report(policy: Path) -> dict[str, Any]:
     return report
 
 
-def arm_metrics(
-    context: Context, comparisons: Comparisons, models: PreferenceModels, policy: Path
+def policy_training(context: Context, policy: Path) -> dict[str, Any]:
+    """The account of a policy's training, for ``metrics.json``."""
+    rl, _ = settings(context)
+    return {"algorithm": rl.algorithm, "training": training_report(policy)}
+
+
+def preference_metrics(
+    context: Context, comparisons: Comparisons, models: PreferenceModels
 ) -> dict[str, Any]:
-    """The account of an arm's preference model and of its training, for ``metrics.json``."""
+    """The account of an arm's preference model, for ``metrics.json``."""
     from constitutional.preference.model import PreferenceModel
     from constitutional.preference.report import preference_report
 
-    rl, _ = settings(context)
-    shares = share_out(comparisons, rl.held_out, halves=rl.held_out_model)
+    shares = shares_of(context, comparisons)
     model = PreferenceModel.load(models.trained_against, device=context.recipe.models.device)
     report = preference_report(model, shares.held_out)
     judged = preference_report(model, _by_the_judge(context, shares.held_out))
     return {
-        "preference_model": {
-            **{f"{goal}_accuracy": card.accuracy for goal, card in judged.goals.items()},
-            "ece": report.all.ece,
-            "report": report.model_dump(mode="json"),
-        },
-        "algorithm": rl.algorithm,
-        "training": training_report(policy),
+        **{f"{goal}_accuracy": card.accuracy for goal, card in judged.goals.items()},
+        "ece": report.all.ece,
+        "report": report.model_dump(mode="json"),
     }
 
 

@@ -95,8 +95,14 @@ def finetune_on_revisions(
     """The pretrained model is finetuned on the revisions: SL-CAI."""
 
     def make(work: Path) -> None:
-        revisions = context.recipe.finetune.revisions
-        examples = partial(training_examples, chains, replies, revisions=revisions)
+        config = context.recipe.finetune
+        examples = partial(
+            training_examples,
+            chains,
+            replies,
+            revisions=config.revisions,
+            flagged=config.flagged,
+        )
         conversations = Spooled(example.conversation for example in examples())
         if not len(conversations):
             raise InputError(

@@ -9,6 +9,7 @@ Departures from the paper, each needed where models are small:
 - A version whose shape is broken (see :mod:`constitutional.dialogue.shape`) is kept in the record
   but not built upon: the next round criticises the last version that was whole.
 - ``no_fault`` (off by default) ends a chain once a critique finds nothing.
+- ``damage`` (off by default) spoils a share of the revisions, for studies of what that does.
 - A chain ends where a server fails to write its response or a critique: nothing is built upon what
   is not there.
 """
@@ -27,8 +28,9 @@ from constitutional.dialogue.conversation import Role
 from constitutional.engines.base import Engine, remembering
 from constitutional.engines.draw import draw
 from constitutional.errors import InputError
-from constitutional.runs.records import Chain, Reply, Round, Sample
+from constitutional.runs.records import Chain, Damage, Reply, Round, Sample
 from constitutional.runs.seeds import derive_seed
+from constitutional.supervised.damage import damaged, drawn_damage
 from constitutional.supervised.settings import CritiqueRevisionConfig
 
 
@@ -131,10 +133,26 @@ class CritiqueRevision:
             drafts = self._criticised(drafts, number)
         asked = [(d.id, d.spoken.add("revision_request", d.principle.revision)) for d in drafts]
         revisions = self._write(asked, "revision", f"revision {number}", shots=True)
-        for (chain, principle, _, critique), revision in zip(drafts, revisions, strict=True):
-            chain.rounds.append(Round(principle=principle.id, critique=critique, revision=revision))
+        for draft, sampled in zip(drafts, revisions, strict=True):
+            chain, principle, _, critique = draft
+            revision, damage = self._damaged(draft, sampled, number)
+            chain.rounds.append(
+                Round(principle=principle.id, critique=critique, revision=revision, damage=damage)
+            )
             chain.whole = revision.text if revision.usable else chain.whole
             chain.done = critique is not None and self._finds_nothing(critique.text)
+
+    def _damaged(
+        self, draft: _Draft, revision: Sample, number: int
+    ) -> tuple[Sample, Damage | None]:
+        """The revision as a study wants it, and what was done to it; nearly always nothing."""
+        kind = drawn_damage(self._config.damage, self._seed, draft.id, number)
+        if kind is None or revision.ended == "failed":
+            return revision, None
+        found = damaged(
+            revision, kind, request=draft.principle.critique, limit=self._config.max_new_tokens
+        )
+        return (revision, None) if found is None else (found, kind)
 
     def _criticised(self, drafts: Sequence[_Draft], number: int) -> list[_Draft]:
         """With their critiques; a chain whose critique a server fails to write is done."""

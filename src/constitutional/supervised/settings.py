@@ -9,7 +9,30 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from constitutional.dialogue.transcript import STOP_STRINGS
 from constitutional.engines.base import SamplingParams
+from constitutional.refusal import refusal
+from constitutional.runs.records import Damage
 from constitutional.training_settings import TrainingSettings
+
+
+class DamageConfig(BaseModel):
+    """Revisions that are damaged on purpose, for studies of robustness."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    #: The share of all revisions, drawn for each record and round by the run's seed.
+    share: float = Field(gt=0, le=1)
+    #: ``repeat``: the last sentence again and again, up to the token limit. ``truncate``: ended in
+    #: the middle. ``shuffle``: the words in another order. ``leak``: goes on with the next request.
+    kinds: tuple[Damage, ...] = Field(
+        default=("repeat", "truncate", "shuffle", "leak"), min_length=1
+    )
+
+    @field_validator("kinds")
+    @classmethod
+    def _once(cls, kinds: tuple[Damage, ...]) -> tuple[Damage, ...]:
+        if len(set(kinds)) < len(kinds):
+            raise refusal(f"'kinds' names one twice: {', '.join(kinds)}")
+        return kinds
 
 
 class CritiqueRevisionConfig(BaseModel):
@@ -30,6 +53,9 @@ class CritiqueRevisionConfig(BaseModel):
     helpful_responses: int = Field(default=2, ge=1)
     #: A regular expression for critiques that find nothing; such a critique ends its chain.
     no_fault: str | None = None
+    #: For studies of robustness alone: a share of the revisions is damaged before its form is
+    #: looked at. None, as in every run that is to make a good model: none is.
+    damage: DamageConfig | None = None
 
     @field_validator("no_fault")
     @classmethod
@@ -54,3 +80,6 @@ class FinetuneConfig(TrainingSettings):
     #: Which revisions of a chain are trained on: of all rounds, as in the paper, or the last usable
     #: one alone, which has less of the harm that the first rounds leave.
     revisions: Literal["all", "last"] = "all"
+    #: Texts whose form is broken are left out, or, to see what they do, trained on all the same.
+    #: What a server failed to write is left out in any case.
+    flagged: Literal["leave_out", "train"] = "leave_out"

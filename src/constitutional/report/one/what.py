@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from constitutional.report.arms import made_by
 from constitutional.report.blocks import Code, Fold, Pairs, Paragraph, Section, Table
 from constitutional.report.names import shown
 from constitutional.report.numbers import counted
@@ -88,7 +89,9 @@ def _reinforcement(view: View) -> Iterator[tuple[str, str]]:
     rl = view.run.recipe.get("rl")
     if not rl:
         return
-    yield "RL", f"{str(rl.get('algorithm')).upper()}: {', '.join(map(shown, view.run.arms))}"
+    makes = str(rl.get("algorithm")).upper() if rl.get("policy", True) else "no policy"
+    yield "RL", f"{makes}: {', '.join(map(shown, view.run.arms))}"
+    yield from ((shown(arm), said) for arm, entry in view.arms.items() if (said := made_by(entry)))
     found = view.run.comparisons
     said = [
         f"{counted(len(found.ai), 'pair')} labelled by {rl.get('feedback_model')}" * bool(found.ai),

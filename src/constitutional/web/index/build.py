@@ -32,6 +32,7 @@ COMPARISON_STAGES = (
     "comparisons_ai_cot",
     "comparisons_helpfulness",
     "comparisons_harmlessness",
+    "comparisons_human",
 )
 #: Records in one transaction; a page asked for in between sees those that are there.
 _TOGETHER = 2_000
