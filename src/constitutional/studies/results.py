@@ -48,7 +48,7 @@ class Results(BaseModel):
     registered_seeds: tuple[int, ...]
     #: Runs that ended with an error, by ARM/SEED, with what they said last.
     failures: dict[str, str]
-    #: Runs that are there, and the wall seconds of all of them.
+    #: Runs that are there, and the processor seconds of all of them.
     runs: int
     seconds: float
     #: Fingerprints of the registration, and of each arm's recipe.
