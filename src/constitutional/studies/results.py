@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from constitutional.errors import InputError
-from constitutional.runs.files import atomic_write, explain
+from constitutional.runs.files import atomic_write, explain, make_folder
 from constitutional.runs.manifest import versions
 from constitutional.studies.measuring import read_metrics, values_of
 from constitutional.studies.reading import Study
@@ -150,6 +150,7 @@ def write_results(study: Study, results: Results, out: Path) -> Path:
     from constitutional.studies.tables import table
 
     folder = out / study.name
+    make_folder(folder)
     atomic_write(folder / STUDY, as_stored(results))
     atomic_write(folder / "table.md", table(study, results).encode())
     draw(study, results, folder)
