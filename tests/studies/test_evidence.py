@@ -61,7 +61,7 @@ def test_a_section_has_everything(study: Study, docs: Path, tmp_path: Path) -> N
         f"Again: `cai study {study.path}`. 6 runs took 2 minutes of one core.",
     ):
         assert expected in text, expected
-    assert "fewer seeds" not in text
+    assert "missing" not in text
     assert "<svg" in (docs / "images/studies/own.svg").read_text()
     assert [p.name for p in (docs / "images/studies").iterdir()] == ["own.svg"]
     data = json.loads((docs / "evidence.json").read_text())["own"]
@@ -93,7 +93,7 @@ def test_fewer_seeds_than_registered_are_said(study: Study, docs: Path, tmp_path
     write_results(study, results_of(study, values, failures=failures), out)
     write_evidence([study], out, docs)
     text = (docs / "evidence.md").read_text()
-    assert "fewer seeds than the 3 registered: b/harm without seeds 3." in text
+    assert "Some of the 3 registered seeds are missing: b without 3." in text
     assert "Failed: b/3 (no space \\| is left)." in text
     assert json.loads((docs / "evidence.json").read_text())["own"]["estimates"][0]["n"] == 2
     # the fuller results, wherever they lie, are not replaced by fewer

@@ -44,19 +44,42 @@ def test_a_run_has_base_then_set_then_arm_then_seed(write_study: Write) -> None:
     assert study.recipe("a", 7) == a, "an arm does not change the base of the next"
 
 
-def test_paths_beside_the_base_recipe_hold_wherever_the_recipe_is_written(
-    write_study: Write, tmp_path: Path
-) -> None:
-    path = write_study(arms={"a": {"constitution": "mine.txt", "few_shots": "./helpful"}, "b": {}})
-    (tmp_path / "mine.txt").write_text("Be kind.\n")
+def test_paths_hold_wherever_the_recipe_is_written(write_study: Write, tmp_path: Path) -> None:
+    arms = {"a": {"constitution": "mine.txt", "few_shots": "./helpful"}, "b": {}}
+    path = write_study(arms=arms, base="bases/own.yaml")
+    (tmp_path / "bases").mkdir()
+    base = yaml.safe_load((tmp_path / "base.yaml").read_text())
+    base["prompts"]["red_team"]["file"] = "prompts.jsonl"
+    (tmp_path / "bases/own.yaml").write_text(yaml.safe_dump(base))
+    for name in ("mine.txt", "bases/prompts.jsonl", "bases/mine.txt"):
+        (tmp_path / name).write_text("Be kind.\n")
     (tmp_path / "helpful").mkdir()
     study = load_study(path)
     recipe = study.runnable("a", 1)
-    assert recipe["constitution"] == str(tmp_path / "mine.txt")
+    assert recipe["constitution"] == str(tmp_path / "mine.txt"), "from the registration's folder"
     assert recipe["few_shots"] == str(tmp_path / "helpful")
+    prompts = recipe["prompts"]["red_team"]["file"]
+    assert prompts == str(tmp_path / "bases/prompts.jsonl"), "from the base recipe's folder"
     assert recipe["models"]["helpful"] == "microworld:helpful"
     assert recipe["name"] == "own-a"
-    assert study.recipe("a", 1)["constitution"] == "mine.txt", "no path of this machine is hashed"
+    assert study.recipe("a", 1)["constitution"] == "mine.txt"
+
+
+def test_the_fingerprint_is_of_the_files_too_and_of_no_place(
+    write_study: Write, tmp_path: Path
+) -> None:
+    arms = {"a": {"constitution": "mine.txt"}, "b": {}}
+    (tmp_path / "mine.txt").write_text("Be kind.\n")
+    first = load_study(write_study(arms=arms)).recipes
+    (tmp_path / "mine.txt").write_text("Be unkind.\n")
+    second = load_study(tmp_path / "own.yaml")
+    assert second.recipes["a"] != first["a"]
+    assert second.recipes["b"] == first["b"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("own.yaml", "base.yaml", "mine.txt"):
+        (elsewhere / name).write_bytes((tmp_path / name).read_bytes())
+    assert load_study(elsewhere / "own.yaml").fingerprint == second.fingerprint
 
 
 def test_the_fingerprint_is_of_what_decides(write_study: Write, tmp_path: Path) -> None:
@@ -104,6 +127,9 @@ RULE = {"says": "r", "difference": ["a.harm", "b.harm"], "above": 0}
         ({"rules": [{**RULE, "difference": ["harm"]}]}, "- harm", "expected ARM.MEASURE"),
         ({"rules": [{**RULE, "above": "much"}]}, "above", "'above' must be a number"),
         ({"measures": {"harm": {"path": "x", "unit": "percent"}}}, "unit", "'share' or 'number'"),
+        ({"measures": {"harm": {"unit": "share"}}}, "harm", "one of the keys 'path' and 'derived'"),
+        ({"measures": {"harm": {"derived": "steps"}}}, "derived", "did you mean 'steps_made'?"),
+        ({"measures": {"harm": {"derived": "steps_made", "minus": "x"}}}, "minus", "'minus' is"),
         ({"measures": {"harm": {"path": "x", "only": ["z"]}}}, "only", "there is no arm 'z'"),
         ({"measures": {"harm": {"path": "x", "only": ["a"]}}}, "b.harm", "of other arms than 'b'"),
         ({"figure": {"kind": "line", "measures": ["harm"]}}, "figure", "'x' (arm: number)"),

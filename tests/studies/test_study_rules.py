@@ -6,10 +6,11 @@ import json
 import math
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from constitutional.studies.measuring import measured, number_at, values_of
+from constitutional.studies.measuring import Measured, number_at, value_of, values_of
 from constitutional.studies.registration import Measure, Registration, Rule
 from constitutional.studies.rules import decide, overall, paired, spread
 
@@ -143,12 +144,13 @@ def test_numbers_at_paths(path: str, number: float | None) -> None:
 
 def test_a_measure_less_another_needs_both() -> None:
     fall = Measure(path="rounds.0.harm.value", minus="rounds.1.harm.value")
-    assert measured(METRICS, fall) == 0.375
-    assert measured(METRICS, Measure(path="steps", minus="absent")) is None
-    assert measured(METRICS, Measure(path="absent", minus="steps")) is None
+    run = Measured(Path(), METRICS)
+    assert value_of(run, fall) == 0.375
+    assert value_of(run, Measure(path="steps", minus="absent")) is None
+    assert value_of(run, Measure(path="absent", minus="steps")) is None
 
 
-def test_missing_numbers_are_left_out_by_arm_measure_and_seed(tmp_path: Path) -> None:
+def test_missing_numbers_are_left_out_by_arm_measure_and_seed() -> None:
     registration = Registration.model_validate(
         {
             "study": "s",
@@ -163,7 +165,13 @@ def test_missing_numbers_are_left_out_by_arm_measure_and_seed(tmp_path: Path) ->
             "rules": [{"says": "r", "difference": ["a.x", "b.x"], "above": 0}],
         }
     )
-    runs = {("a", 1): {"x": 1}, ("a", 2): {"x": None}, ("b", 1): {"x": 2, "y": [3]}, ("b", 3): {}}
+    metrics: dict[tuple[str, int], Any] = {
+        ("a", 1): {"x": 1},
+        ("a", 2): {"x": None},
+        ("b", 1): {"x": 2, "y": [3]},
+        ("b", 3): {},
+    }
+    runs = {key: Measured(Path(), found) for key, found in metrics.items()}
     assert values_of(registration, runs) == {
         "a": {"x": {1: 1.0}},
         "b": {"x": {1: 2.0}, "y": {1: 3.0}},

@@ -22,12 +22,13 @@ TINY = {
     "prompts.red_team": {"file": _PROMPTS.format("red_team"), "limit": 12},
     "prompts.helpful": {"file": _PROMPTS.format("helpful"), "limit": 6},
     "finetune.epochs": 1,
-    "evaluation": None,
+    "evaluation.red_team.limit": 4,
+    "evaluation.helpful.limit": 4,
 }
 MEASURES = {
     "before": "revision_rounds.0.harmful_compliance.value",
     "after": "revision_rounds.2.harmful_compliance.value",
-    "absent": "policies.sl_cai.held_out.harmful_compliance.value",
+    "absent": "policies.rl_cai.held_out.harmful_compliance.value",
 }
 RULES = [{"says": "revision helps", "difference": ["a.before", "a.after"], "above": -2}]
 # the second arm has the first one's chains, and trains otherwise
@@ -84,7 +85,7 @@ def test_a_study_from_its_file_to_its_results(cai: Cai, tiny: Write, tmp_path: P
         metrics = json.loads((out / f"own/a/{seed}/metrics.json").read_text())
         value = metrics["revision_rounds"][0]["harmful_compliance"]["value"]
         assert results["arms"]["a"]["before"]["seeds"][str(seed)] == value
-    assert "absent without seeds 1, 2" in (out / "own/table.md").read_text()
+    assert "a/absent without 1, 2" in (out / "own/table.md").read_text()
     assert (out / "own/own.png").read_bytes().startswith(b"\x89PNG")
 
     code, _, told = cai("study", path, "--out", out)
@@ -97,7 +98,7 @@ def test_a_study_from_its_file_to_its_results(cai: Cai, tiny: Write, tmp_path: P
     assert code == 0, told
     assert not (alone / "shared").exists()
     whole = made(out / "own/b/1")
-    assert len(whole) >= 7
+    assert len(whole) >= 13
     assert made(alone / "own/b/1") == whole
     assert json.loads((alone / "own/study.json").read_text())["verdict"] == "cannot tell"
 

@@ -6,11 +6,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from constitutional.errors import RunFolderError
+from constitutional.reading import Run
 from constitutional.runs.files import explain
 from constitutional.runs.folder import METRICS
+from constitutional.studies.derived import DERIVED
 from constitutional.studies.registration import Measure, Registration
 
 #: Numbers by arm, measure and seed; a seed without a number is not in it.
@@ -32,12 +34,23 @@ def number_at(metrics: Any, path: str) -> float | None:
     return float(place)
 
 
-def measured(metrics: Any, measure: Measure) -> float | None:
+class Measured(NamedTuple):
+    """A run that is done: its folder, and what it has measured."""
+
+    folder: Path
+    metrics: Any
+
+
+def value_of(run: Measured, measure: Measure) -> float | None:
     """The measure of one run; None where one of its numbers is missing."""
-    value = number_at(metrics, measure.path)
+    if measure.derived is not None:
+        value = DERIVED[measure.derived](Run(run.folder))
+        return value if value is not None and math.isfinite(value) else None
+    assert measure.path is not None  # one of the two is there
+    value = number_at(run.metrics, measure.path)
     if measure.minus is None or value is None:
         return value
-    other = number_at(metrics, measure.minus)
+    other = number_at(run.metrics, measure.minus)
     return None if other is None else value - other
 
 
@@ -55,9 +68,9 @@ def read_metrics(folder: Path) -> Any | None:
 
 
 def values_of(
-    registration: Registration, runs: Mapping[tuple[str, int], Any]
+    registration: Registration, runs: Mapping[tuple[str, int], Measured]
 ) -> dict[str, dict[str, dict[int, float]]]:
-    """All measures of the runs that are done, whose metrics ``runs`` has by arm and seed."""
+    """All measures of the runs that are done, which ``runs`` has by arm and seed."""
     values: dict[str, dict[str, dict[int, float]]] = {}
     for arm in registration.arms:
         values[arm] = {}
@@ -67,6 +80,6 @@ def values_of(
             values[arm][name] = {
                 seed: value
                 for seed in registration.seeds
-                if (arm, seed) in runs and (value := measured(runs[arm, seed], measure)) is not None
+                if (arm, seed) in runs and (value := value_of(runs[arm, seed], measure)) is not None
             }
     return values

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from constitutional.errors import InputError
 from constitutional.runs.files import atomic_write, explain, make_folder
 from constitutional.runs.manifest import versions
-from constitutional.studies.measuring import read_metrics, values_of
+from constitutional.studies.measuring import Measured, read_metrics, values_of
 from constitutional.studies.reading import Study
 from constitutional.studies.rules import Decision, Spread, Verdict, decide, overall, spread
 from constitutional.studies.running import Failure, is_done, runs_of, seconds_of
@@ -65,10 +65,10 @@ class Results(BaseModel):
 def gather(study: Study, out: Path, failures: Sequence[Failure] = ()) -> Results:
     """What the runs in ``out`` say, whichever of them are there."""
     registration = study.registration
-    found: dict[tuple[str, int], Any] = {}
+    found: dict[tuple[str, int], Measured] = {}
     for run in runs_of(study, out, registration.seeds, tuple(registration.arms)):
         if is_done(study, run):
-            found[run.arm, run.seed] = read_metrics(run.folder)
+            found[run.arm, run.seed] = Measured(run.folder, read_metrics(run.folder))
     values = values_of(registration, found)
     seconds = seconds_of(out / study.name)
     return conclude(

@@ -32,10 +32,13 @@ from constitutional.studies.reading import Study
 SHARED = "shared"
 _SECONDS = "seconds.json"
 #: The command line in a process of its own, which ends when the study's process is gone.
-_CAI = (
-    "from constitutional.jobs.lifeline import end_with_parent; end_with_parent(); "
-    "from constitutional.cli import main; main()"
-)
+_CAI = """
+import sys
+from constitutional.jobs.lifeline import end_with_parent
+end_with_parent(int(sys.argv.pop(1)))
+from constitutional.cli import main
+main()
+"""
 #: How long a run that was told to stop may take before it is killed. A run stops within 2 s.
 _GRACE = 5.0
 
@@ -164,7 +167,7 @@ def _recipe_text(study: Study, run: Run) -> str:
 
 
 def _start(run: Run, share: Path | None) -> subprocess.Popen[bytes]:
-    words = ["run", str(run.recipe), "--out", str(run.folder)]
+    words = [str(os.getpid()), "run", str(run.recipe), "--out", str(run.folder)]
     words += [] if share is None else ["--share", str(share)]
     try:
         with run.log.open("ab") as log:
