@@ -10,13 +10,14 @@ import time
 _SECONDS = 0.2
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int | None = None) -> None:
     """From now on SIGTERM comes to this process soon after its parent is gone.
 
     Two trainings must not write one folder: a command that goes on after a kill would otherwise
-    meet the processes of the killed one.
+    meet the processes of the killed one. ``parent`` is the process id of the parent where that is
+    known, which may be gone before this is called.
     """
-    watcher = threading.Thread(target=_watch, args=(os.getppid(),), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(parent or os.getppid(),), daemon=True)
     watcher.start()
 
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
 import constitutional
 from constitutional.errors import RunFolderError
@@ -97,9 +98,8 @@ class SharedStages:
         entry = self._entry(stage, record_type)
         if entry.exists() or read_failures(stage.folder):
             return
-        half = self.folder / f"{_HALF}{entry.name}-{os.getpid()}"
+        half = self.folder / f"{_HALF}{uuid4().hex}"
         try:
-            shutil.rmtree(half, ignore_errors=True)
             half.mkdir()
             if stage.state.files is None:
                 for name in (RECORDS, BLOCKS):

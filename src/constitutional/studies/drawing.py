@@ -32,34 +32,37 @@ def draw(study: Study, results: Results, folder: Path) -> list[Path]:
 
 def _bars(axes: Any, figure: Figure, results: Results, study: Study) -> None:
     """Measures side by side, and in each of them the arms."""
-    arms = [a for a in results.arms if any(m in results.arms[a] for m in figure.measures)]
+    arms = [arm for arm in results.arms if _drawn(results, arm, figure)]
     width = 0.8 / max(1, len(arms))
-    colours = looks(arms)
+    looks_of = looks(arms)
     for number, arm in enumerate(arms):
-        for place, name in enumerate(figure.measures):
-            numbers = results.arms[arm].get(name)
-            if numbers is None or numbers.found.value is None:
-                continue
+        for name in _drawn(results, arm, figure):
+            place, numbers = figure.measures.index(name), results.arms[arm][name]
             scale = _scale(study, name)
             at = place + (number - (len(arms) - 1) / 2) * width
-            colour = colours[arm]["color"]
-            label = arm if place == 0 and len(arms) > 1 else None
-            axes.bar(at, scale * numbers.found.value, 0.9 * width, color=colour, alpha=0.35)
-            _point(
-                axes, at, numbers, scale, color=colour, marker=colours[arm]["marker"], label=label
-            )
+            look = looks_of[arm]
+            label = arm if name == _drawn(results, arm, figure)[0] else None
+            height = scale * (numbers.found.value or 0.0)
+            axes.bar(at, height, 0.9 * width, color=look["color"], alpha=0.35)
+            _point(axes, at, numbers, scale, **look, label=label)
             for value in numbers.seeds.values():
-                axes.plot(at + 0.25 * width, scale * value, ".", color=colour, markersize=3)
+                axes.plot(at + 0.25 * width, scale * value, ".", color=look["color"], markersize=3)
     axes.set_xticks(range(len(figure.measures)), [_words(name) for name in figure.measures])
     axes.axhline(0, color="black", linewidth=0.6)
     if len(arms) > 1:
         axes.legend(fontsize=7, frameon=False)
 
 
+def _drawn(results: Results, arm: str, figure: Figure) -> list[str]:
+    """The figure's measures that an arm has numbers of."""
+    measures = results.arms[arm]
+    return [m for m in figure.measures if m in measures and measures[m].found.value is not None]
+
+
 def _lines(axes: Any, figure: Figure, results: Results, study: Study) -> None:
     """Each measure as a line over the number that an arm has."""
     places = sorted((x, arm) for arm, x in (figure.x or {}).items())
-    colours = looks(figure.measures)
+    looks_of = looks(figure.measures)
     for name in figure.measures:
         scale = _scale(study, name)
         there = [
@@ -68,7 +71,7 @@ def _lines(axes: Any, figure: Figure, results: Results, study: Study) -> None:
             if (numbers := results.arms[arm].get(name)) and numbers.found.value is not None
         ]
         values = [scale * (n.found.value or 0.0) for _, n in there]
-        look = colours[name]
+        look = looks_of[name]
         axes.plot([x for x, _ in there], values, color=look["color"], linewidth=1.2)
         for number, (x, numbers) in enumerate(there):
             _point(axes, x, numbers, scale, **look, label=_words(name) if number == 0 else None)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,25 @@ from pydantic import ValidationError
 
 from constitutional.documents import Document, LocatedError, explain, parse_yaml
 from constitutional.errors import InputError, nearest
-from constitutional.recipe import MICROWORLD, Recipe
+from constitutional.recipe import MICROWORLD, Recipe, resource
 from constitutional.recipe.reading import text_of
 from constitutional.runs import fingerprint_of
+from constitutional.runs.files import sha256_of
 from constitutional.studies.registration import Figure, Measure, Registration, Rule
 
 #: Where the package keeps its registrations, and in ``base`` the recipes that they begin from.
 REGISTERED = Path(__file__).parent / "registered"
+_LONGEST_PATH = 1000
 _NAMES = {
     Registration: "a study",
     Measure: "a measure",
     Rule: "a rule",
     Figure: "a figure",
 }
+
+RecipeData = dict[str, Any]
+#: What stands in the place of a text that may be a path from a folder.
+Place = Callable[[str, Path], str]
 
 
 @dataclass(frozen=True)
@@ -49,18 +54,23 @@ class Study:
         """What `cai study` takes for it: its name, or its file where it is a user's own."""
         return self.name if self.path.parent == REGISTERED else str(self.path)
 
-    def recipe(self, arm: str, seed: int) -> dict[str, Any]:
-        """The whole recipe of a run: base, what is set for all arms, the arm, the seed."""
-        data = copy.deepcopy(dict(self.base))
-        for where, changes in (
+    def recipe(self, arm: str, seed: int, where: Place = lambda text, folder: text) -> RecipeData:
+        """The whole recipe of a run: base, what is set for all arms, the arm, the seed.
+
+        ``where`` is asked for each text, with the folder where its path would start: that of the
+        base recipe, or of the registration.
+        """
+        data: RecipeData = _each_text(dict(self.base), lambda text: where(text, self.base_folder))
+        for at, changes in (
             (("set",), self.registration.set),
             (("arms", arm), self.registration.arms[arm]),
         ):
             for key, value in changes.items():
+                placed = _each_text(value, lambda text: where(text, self.path.parent))
                 try:
-                    _change(data, key, copy.deepcopy(value))
+                    _change(data, key, placed)
                 except ValueError as error:
-                    raise self._wrong(str(error), *where, key) from None
+                    raise self._wrong(str(error), *at, key) from None
         return {**data, "name": f"{self.name}-{arm}", "seed": seed}
 
     def check(self) -> None:
@@ -75,8 +85,12 @@ class Study:
 
     @cached_property
     def recipes(self) -> dict[str, str]:
-        """A fingerprint of each arm's recipe, whatever the seed."""
-        return {arm: fingerprint_of([self.recipe(arm, 0)]) for arm in self.registration.arms}
+        """A fingerprint of each arm's recipe and of the files that it names, whatever the seed.
+
+        Of folders, which are models, the name counts.
+        """
+        arms = self.registration.arms
+        return {arm: fingerprint_of([self.recipe(arm, 0, _contents)]) for arm in arms}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -87,10 +101,9 @@ class Study:
         told = {"title", "question", "claim", "number", "figure", "seconds", "base", "set", "arms"}
         return fingerprint_of([self.registration.model_dump(exclude=told), self.recipes])
 
-    def runnable(self, arm: str, seed: int) -> dict[str, Any]:
-        """The recipe with the base's paths made absolute, since it is written elsewhere."""
-        found: dict[str, Any] = _from(self.base_folder, self.recipe(arm, seed))
-        return found
+    def runnable(self, arm: str, seed: int) -> RecipeData:
+        """The recipe with absolute paths, since it is written elsewhere."""
+        return self.recipe(arm, seed, _absolute)
 
     def _wrong(self, sentence: str, *at: str) -> InputError:
         return InputError(sentence, path=self.path, line=self.document.line(at))
@@ -174,17 +187,39 @@ def _change(data: dict[str, Any], key: str, value: Any) -> None:
     place[last] = value
 
 
-def _from(folder: Path, value: Any) -> Any:
-    """The same data; a text that names a file or folder beside the base recipe is made absolute.
-
-    As for a recipe's own references, other texts stay. A bare word is never taken for a folder.
-    """
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """A copy of plain data with every text changed."""
     if isinstance(value, dict):
-        return {key: _from(folder, inner) for key, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_from(folder, inner) for inner in value]
-    if not isinstance(value, str) or value.startswith(MICROWORLD) or "\n" in value:
-        return value
-    path = folder / value
-    is_path = ("/" in value or Path(value).suffix) and len(value) < 1000
-    return str(path.resolve()) if is_path and path.exists() else value
+        return {key: _each_text(inner, change) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_each_text(inner, change) for inner in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def _absolute(text: str, folder: Path) -> str:
+    """An absolute path for a text that names something in ``folder``; other texts stay.
+
+    A bare word is never taken for a folder, since ``helpful`` is a word of recipes.
+    """
+    if text.startswith(MICROWORLD) or "\n" in text or len(text) > _LONGEST_PATH:
+        return text
+    path = folder / text
+    return str(path.resolve()) if ("/" in text or path.suffix) and path.exists() else text
+
+
+def _contents(text: str, folder: Path) -> str:
+    """A hash in place of a text that names a file."""
+    if text.startswith(MICROWORLD):
+        try:
+            path = Path(resource(text, folder))
+        except InputError:  # not there, which the run will say
+            return text
+    else:
+        path = Path(_absolute(text, folder))
+    is_path = path.is_absolute() and path.is_file()
+    return _hash_of(path, path.stat().st_mtime_ns) if is_path else text
+
+
+@cache
+def _hash_of(path: Path, changed: int) -> str:
+    return sha256_of(path)

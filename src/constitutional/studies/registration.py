@@ -28,13 +28,13 @@ class Term(NamedTuple):
 class Measure(Section):
     """A number of a run: where it stands in ``metrics.json``, less a second one where there is one.
 
-    Paths are dotted; a whole number is a place in a list. Or ``derived``: a number that is computed
-    from the run, by its name in :mod:`~.derived`.
+    Paths are dotted; a whole number is a place in a list. ``derived`` names one that is computed
+    from the run in place of a path (:mod:`~.derived`).
     """
 
     path: str | None = Field(default=None, min_length=1)
-    derived: str | None = None
     minus: str | None = Field(default=None, min_length=1)
+    derived: str | None = None
     #: A share is shown in percent.
     unit: Literal["share", "number"] = "share"
     #: The arms that have it; all where it is empty.
@@ -45,17 +45,19 @@ class Measure(Section):
     def _one_or_several(cls, value: Any) -> Any:
         return one_or_several(value)
 
+    @field_validator("derived")
+    @classmethod
+    def _is_computed(cls, name: str | None) -> str | None:
+        if name is not None and name not in DERIVED:
+            raise refusal(f"no measure {name!r} is computed; {nearest(name, DERIVED)}")
+        return name
+
     @model_validator(mode="after")
     def _from_somewhere(self) -> Measure:
         if (self.path is None) == (self.derived is None):
-            raise refusal("a measure needs either 'path' or 'derived', and not both")
-        if self.derived is not None and self.minus is not None:
-            raise refusal("'minus' is a second 'path', and 'derived' has none", "minus")
-        if self.derived is not None and self.derived not in DERIVED:
-            raise refusal(
-                f"no measure is derived as {self.derived!r}; {nearest(self.derived, DERIVED)}",
-                "derived",
-            )
+            raise refusal("a measure needs one of the keys 'path' and 'derived'")
+        if self.minus is not None and self.path is None:
+            raise refusal("'minus' is taken from a 'path', and there is none", "minus")
         return self
 
 

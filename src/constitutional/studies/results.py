@@ -13,10 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from constitutional.errors import InputError
-from constitutional.reading import Run
-from constitutional.runs.files import atomic_write, explain
+from constitutional.runs.files import atomic_write, explain, make_folder
 from constitutional.runs.manifest import versions
-from constitutional.studies.measuring import values_of
+from constitutional.studies.measuring import Measured, read_metrics, values_of
 from constitutional.studies.reading import Study
 from constitutional.studies.rules import Decision, Spread, Verdict, decide, overall, spread
 from constitutional.studies.running import Failure, is_done, runs_of, seconds_of
@@ -49,7 +48,7 @@ class Results(BaseModel):
     registered_seeds: tuple[int, ...]
     #: Runs that ended with an error, by ARM/SEED, with what they said last.
     failures: dict[str, str]
-    #: Runs that are there, and the wall seconds of all of them.
+    #: Runs that are there, and the processor seconds of all of them.
     runs: int
     seconds: float
     #: Fingerprints of the registration, and of each arm's recipe.
@@ -66,10 +65,10 @@ class Results(BaseModel):
 def gather(study: Study, out: Path, failures: Sequence[Failure] = ()) -> Results:
     """What the runs in ``out`` say, whichever of them are there."""
     registration = study.registration
-    found: dict[tuple[str, int], Run] = {}
+    found: dict[tuple[str, int], Measured] = {}
     for run in runs_of(study, out, registration.seeds, tuple(registration.arms)):
         if is_done(study, run):
-            found[run.arm, run.seed] = Run(run.folder)
+            found[run.arm, run.seed] = Measured(run.folder, read_metrics(run.folder))
     values = values_of(registration, found)
     seconds = seconds_of(out / study.name)
     return conclude(
@@ -151,6 +150,7 @@ def write_results(study: Study, results: Results, out: Path) -> Path:
     from constitutional.studies.tables import table
 
     folder = out / study.name
+    make_folder(folder)
     atomic_write(folder / STUDY, as_stored(results))
     atomic_write(folder / "table.md", table(study, results).encode())
     draw(study, results, folder)

@@ -1,7 +1,7 @@
 """The runs of a study: ``cai run`` for each arm and seed, so many of them at once.
 
 OUT/NAME/ARM/SEED.yaml, SEED.log, SEED/    the recipe, what the run said, and the run's folder
-OUT/NAME/seconds.json                      how long each run took, over all sessions
+OUT/NAME/seconds.json                      processor seconds of each run, over all sessions
 OUT/shared/                                stages that runs have in common (runs/sharing.py)
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -31,10 +32,13 @@ from constitutional.studies.reading import Study
 SHARED = "shared"
 _SECONDS = "seconds.json"
 #: The command line in a process of its own, which ends when the study's process is gone.
-_CAI = (
-    "from constitutional.jobs.lifeline import end_with_parent; end_with_parent(); "
-    "from constitutional.cli import main; main()"
-)
+_CAI = """
+import sys
+from constitutional.jobs.lifeline import end_with_parent
+end_with_parent(int(sys.argv.pop(1)))
+from constitutional.cli import main
+main()
+"""
 #: How long a run that was told to stop may take before it is killed. A run stops within 2 s.
 _GRACE = 5.0
 
@@ -61,6 +65,9 @@ class Run(NamedTuple):
     def log(self) -> Path:
         """All that the run has said, over all sessions."""
         return self.folder.with_name(f"{self.seed}.log")
+
+
+Children = dict[subprocess.Popen[bytes], Run]
 
 
 class Failure(NamedTuple):
@@ -125,13 +132,16 @@ def run_all(
         while waiting or children:
             while waiting and len(children) < jobs:
                 run = waiting.popleft()
-                children[_start(run, share)] = (run, time.monotonic())
+                children[_start(run, share)] = run
             time.sleep(0.1)
-            for child in [child for child in children if child.poll() is not None]:
-                run, started = children.pop(child)
-                seconds = _add_seconds(run, time.monotonic() - started)
-                done += 1
+            for child, run in list(children.items()):
+                spent = _spent_by_children()
+                if child.poll() is None:
+                    continue
+                del children[child]
+                seconds = _add_seconds(run, _spent_by_children() - spent)
                 if child.returncode == 0:
+                    done += 1
                     tell(f"{study.name}: {done} of {len(runs)}, {run.name}: {seconds:.0f} s")
                 else:
                     failures.append(Failure(run, _last_line(run.log, child.returncode)))
@@ -140,7 +150,10 @@ def run_all(
 
 
 def seconds_of(folder: Path) -> dict[str, float]:
-    """Wall seconds of each run of a study by its name, over all sessions."""
+    """Processor seconds of each run of a study by its name, over all sessions.
+
+    A run has one thread, so they are what it takes on an idle core, however busy the machine was.
+    """
     try:
         found: dict[str, float] = json.loads((folder / _SECONDS).read_bytes())
         return found
@@ -154,7 +167,7 @@ def _recipe_text(study: Study, run: Run) -> str:
 
 
 def _start(run: Run, share: Path | None) -> subprocess.Popen[bytes]:
-    words = ["run", str(run.recipe), "--out", str(run.folder)]
+    words = [str(os.getpid()), "run", str(run.recipe), "--out", str(run.folder)]
     words += [] if share is None else ["--share", str(share)]
     try:
         with run.log.open("ab") as log:
@@ -169,6 +182,12 @@ def _start(run: Run, share: Path | None) -> subprocess.Popen[bytes]:
             )
     except OSError as error:
         raise explain(error, run.log) from error
+
+
+def _spent_by_children() -> float:
+    """Processor seconds of all children that have ended and were waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _add_seconds(run: Run, seconds: float) -> float:
@@ -190,11 +209,9 @@ def _last_line(log: Path, code: int) -> str:
 
 
 @contextmanager
-def _running(
-    command: str, runs: Sequence[Run]
-) -> Iterator[dict[subprocess.Popen[bytes], tuple[Run, float]]]:
+def _running(command: str, runs: Sequence[Run]) -> Iterator[Children]:
     """The children of the block, none of which outlives it."""
-    children: dict[subprocess.Popen[bytes], tuple[Run, float]] = {}
+    children: Children = {}
     seen: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -220,16 +237,17 @@ def _running(
             signal.signal(number, handler)
 
 
-def _stop(children: dict[subprocess.Popen[bytes], tuple[Run, float]]) -> None:
+def _stop(children: Children) -> None:
     for child in children:
         if child.poll() is None:
             child.send_signal(signal.SIGTERM)
     until = time.monotonic() + _GRACE
-    for child, (run, started) in children.items():
+    for child, run in children.items():
+        spent = _spent_by_children()
         try:
             child.wait(max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-        _add_seconds(run, time.monotonic() - started)
+        _add_seconds(run, _spent_by_children() - spent)
     children.clear()

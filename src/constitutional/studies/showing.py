@@ -9,7 +9,7 @@ from constitutional.report.names import printable
 from constitutional.studies.evidence import Found
 from constitutional.studies.reading import Study
 from constitutional.studies.results import Results
-from constitutional.studies.tables import notes, shown
+from constitutional.studies.tables import found_in, notes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,12 +51,9 @@ def show_results(study: Study, results: Results, console: Console) -> None:
     for column in ("rule", "found (95% interval)", "holds if", "seeds", "verdict"):
         table.add_column(column, overflow="fold")
     for decision in results.rules:
-        unit = study.registration.measures[decision.difference[0].split(".", 1)[1]].unit
-        found = shown(decision.found, unit, difference=len(decision.difference) > 1)
-        percent = " %" if unit == "share" else ""
-        n = str(decision.found.n)
-        bound = decision.bound
-        table.add_row(_text(decision.says), found + percent, bound, n, decision.verdict)
+        found = found_in(study.registration, decision)
+        n, bound = str(decision.found.n), decision.bound
+        table.add_row(_text(decision.says), found, bound, n, decision.verdict)
     console.print(table)
     for note in notes(results):
         console.print(_text(note))

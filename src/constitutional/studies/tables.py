@@ -45,24 +45,44 @@ def notes(results: Results) -> list[str]:
     """What a reader has to know of runs that are not there."""
     said = []
     if results.cut_short:
-        lacking = sorted(
-            f"{arm}/{name} without seeds {', '.join(map(str, numbers.missing))}"
-            for arm, measures in results.arms.items()
-            for name, numbers in measures.items()
-            if numbers.missing
-        )
-        more = f"; and {len(lacking) - 6} more" if len(lacking) > 6 else ""
+        lacking = "; ".join(line for arm in results.arms for line in _lacking(arm, results))
         said.append(
-            f"Run with fewer seeds than the {len(results.registered_seeds)} registered: "
-            f"{'; '.join(lacking[:6])}{more}. What is missing was left out and not replaced."
+            f"Some of the {len(results.registered_seeds)} registered seeds are missing: {lacking}. "
+            "They were left out and not replaced."
         )
     said += [f"Failed: {run} ({cell(why)})." for run, why in results.failures.items()]
     return said
 
 
+def _lacking(arm: str, results: Results) -> list[str]:
+    """Which seeds an arm has not, or which of its measures have not."""
+    measures = results.arms[arm]
+    ways = {numbers.missing for numbers in measures.values()}
+    if len(ways) == 1:
+        missing = ways.pop()
+        return [f"{arm} without {_listed(missing)}"] if missing else []
+    return [
+        f"{arm}/{name} without {_listed(numbers.missing)}"
+        for name, numbers in measures.items()
+        if numbers.missing
+    ]
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
 def in_words(decision: Decision) -> str:
     """A rule as it was registered, such as ``a.harm - b.harm above 0``."""
-    return f"{' − '.join(f'`{term}`' for term in decision.difference)} {decision.bound}"
+    return f"{_terms(decision.difference)} {decision.bound}"
+
+
+def _terms(difference: Sequence[str]) -> str:
+    """``a`` − ``b``, or (``a`` − ``b``) − (``c`` − ``d``)."""
+    names = [f"`{term}`" for term in difference]
+    if len(names) < 4:
+        return " − ".join(names)
+    return f"({names[0]} − {names[1]}) − ({names[2]} − {names[3]})"
 
 
 def shown(found: Spread, unit: str, *, difference: bool = False) -> str:
@@ -86,16 +106,22 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
-def _rule_row(registration: Registration, decision: Decision) -> Sequence[str]:
+def found_in(registration: Registration, decision: Decision) -> str:
+    """What a rule has found, with its unit."""
     unit = registration.measures[decision.difference[0].split(".", 1)[1]].unit
     is_difference = len(decision.difference) > 1
     found = shown(decision.found, unit, difference=is_difference)
-    suffix = "" if unit == "number" else " points" if is_difference else " %"
+    if unit == "number" or decision.found.value is None:
+        return found
+    return f"{found} {'points' if is_difference else '%'}"
+
+
+def _rule_row(registration: Registration, decision: Decision) -> Sequence[str]:
     return (
         cell(decision.says),
-        " − ".join(f"`{term}`" for term in decision.difference),
+        _terms(decision.difference),
         decision.bound,
-        found + (suffix if decision.found.value is not None else ""),
+        found_in(registration, decision),
         str(decision.found.n),
         decision.verdict,
     )
