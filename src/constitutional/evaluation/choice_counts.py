@@ -53,7 +53,7 @@ def count_choices(
     model: str,
     *,
     cot: bool,
-    examples: Sequence[str],
+    examples: Sequence[str] = (),
 ) -> ChoiceMetrics:
     """Count; ``scored`` has for each row the log-probabilities of its choices in each order.
 
