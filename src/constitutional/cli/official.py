@@ -1,4 +1,4 @@
-"""``cai eval official``: a model on the paper's own evaluations and samples, and on judged pairs."""
+"""``cai eval official``: a model on the official evaluations and samples, and on judged pairs."""
 
 from __future__ import annotations
 
@@ -104,19 +104,19 @@ def _print(table: Table) -> None:
         caption=cell("\n".join(notes)),
         caption_justify="left",
     )
-    for column in ("of", "measure", "value", "95% interval", "n", "note"):
+    for column in ("measure", "value", "95% interval", "n", ""):
         shown.add_column(column, overflow="fold")
-    part = None
+    before = ""
     for line in table.lines:
-        if line.part != part:
+        if line.of != before:
             shown.add_section()
-        part, e = line.part, line.estimate
+            shown.add_row(cell(line.of), "", "", line.counted, style="bold")
+        before, e = line.of, line.estimate
         shown.add_row(
-            cell(line.of),
-            cell(line.measure),
+            cell(f"  {line.measure}"),
             "none" if e is None else f"{e.value:.3f}",
             "" if e is None else f"{e.low:.3f} to {e.high:.3f}",
-            "" if e is None else f"{e.n} {line.counted}",
+            "" if e is None else str(e.n),
             cell(line.note),
         )
     Console().print(shown)

@@ -1,7 +1,7 @@
 """The official chains of critique and revision, and what their texts show on the surface.
 
 ``samples/*_SLMADISON.jsonl`` holds a row for each prompt: ``rl_prompt``, ``initial_response`` (one
-``sample``) and ``cst``, the rounds, each with a ``critique`` and a ``revision`` (a ``sample`` each).
+``sample``) and ``cst``: the rounds, each with the ``sample`` of a ``critique`` and a ``revision``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from constitutional.evaluation.texts import AnswerText
 
 #: A critique that wants something otherwise says one of these; its wording, not its sense.
 _WANTS = re.compile(
-    r"\b(?:should|could(?: also)? have|could be (?:more|better|interpreted|considered|seen|slightly)"
+    r"\b(?:should|could(?: also)? have"
+    r"|could be (?:more|better|interpreted|considered|seen|slightly)"
     r"|fail(?:s|ed)|did(?: not|n't)|does(?: not|n't)|would have been better|better response"
     r"|problematic|room for improvement|not enough|lacks?|missing)\b"
 )

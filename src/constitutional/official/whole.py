@@ -69,7 +69,8 @@ def official_table(order: Order, out: Path, *, command: str, progress: Progress)
                 inputs.split, model, order, run, progress, style=style, fingerprint=base
             )
             lines, counts = pair_lines(inputs.split, scores, seed=order.seed)
-            answers = [text for pair in inputs.split.test for text in (pair.a, pair.b)]
+            # an answer stands after a blank, which belongs to its first word
+            answers = [f" {text}" for pair in inputs.split.test for text in (pair.a, pair.b)]
             found.lines += lines
             found.counts["pairs"] = counts | unknown_tokens(model, answers)
         table = Table(

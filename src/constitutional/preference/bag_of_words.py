@@ -3,8 +3,8 @@
 P(first is better) = sigma(w . (x_first - x_second)), where x counts the words of an answer, each by
 log(1 + count). There is no intercept, so that exchanging the answers exchanges the probabilities.
 The loss is the mean logistic loss plus l2/2 |w|^2, which is convex; l2 is the one of
-:data:`STRENGTHS` with the least loss on folds of the training pairs. A clusters' pairs are in one
-fold. Whatever the answers do not differ in, as the words of the conversation, weighs nothing.
+:data:`STRENGTHS` with the least loss on folds of the training pairs, all pairs of a cluster in one
+fold. The words of the conversation are the same for both answers and so weigh nothing.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _difference(better: str, worse: str, vocabulary: dict[str, int]) -> Array:
 
 
 def _best_strength(rows: Array, folds: NDArray[np.int64]) -> float:
-    """The strength with the least summed loss on folds that were left out; a tie to the stronger."""
+    """The strength with the least loss on folds that were left out; of equal ones the strongest."""
     numbers = np.unique(folds)
     if len(numbers) < 2:
         return STRENGTHS[-1]
