@@ -95,13 +95,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
     """Thirty conversations; the better answer says "good", and some begin alike."""
-    answers = ("good", "bad words")
+    more = "\n\nAssistant: Hm?\n\nHuman: "
     rows = [
-        hh(
-            f"Question {n // 2}?" + f"\n\nAssistant: Hm?\n\nHuman: {n}" * (n % 2),
-            "good",
-            "bad words",
-        )
+        hh(f"Question {n // 2}?{f'{more}{n}' if n % 2 else ''}", "good", "bad words")
         for n in range(60)
     ]
     return write(tmp_path / "pairs.jsonl", *rows)
