@@ -117,7 +117,9 @@ def eval_lines(
         trouble = next((scores[i].trouble for i in places if scores[i].trouble), "")
         note = f"{metrics.rows} rows"
         if metrics.unreadable:
-            note += f", {metrics.unreadable} unreadable" + (f": {trouble}" if trouble else "")
+            note += f", {metrics.unreadable} unreadable" + (
+                f": {trouble}" if trouble and subset == "all" else ""
+            )
         found = {f"accuracy, {subset}": metrics.accuracy}
         if subset == "all":
             found |= {
