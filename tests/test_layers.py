@@ -78,6 +78,7 @@ LAYERS = {
     "jobs": "whole",
     "stages": "whole",
     "handover": "whole",
+    "official": "whole",
     "reading": "face",
     "arena": "face",
     "cli": "face",

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import web_runs as runs
 
+import web_runs as runs
 from constitutional.evaluation.verdicts import Behaviour, Verdict
 from constitutional.reading import Run
 from constitutional.studies.derived import DERIVED

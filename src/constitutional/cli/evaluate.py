@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,9 @@ import typer
 
 from constitutional.cli.elo import elo
 from constitutional.cli.harm_score import harm_score
+from constitutional.cli.official import official
 from constitutional.cli.pm import pm
+from constitutional.cli.styles import PromptStyle as PromptStyle
 from constitutional.cli.tables import counting, print_estimates
 
 if TYPE_CHECKING:
@@ -23,14 +24,7 @@ app = typer.Typer(
 app.command()(pm)
 app.command()(elo)
 app.command()(harm_score)
-
-
-class PromptStyle(StrEnum):
-    """How a model is spoken to."""
-
-    AUTO = "auto"
-    TRANSCRIPT = "transcript"
-    CHAT = "chat"
+app.command()(official)
 
 
 @app.command()
