@@ -91,7 +91,9 @@ def _reinforcement(view: View) -> Iterator[tuple[str, str]]:
         return
     makes = str(rl.get("algorithm")).upper() if rl.get("policy", True) else "no policy"
     yield "RL", f"{makes}: {', '.join(map(shown, view.run.arms))}"
-    yield from ((shown(arm), said) for arm, entry in view.arms.items() if (said := made_by(entry)))
+    for arm, entry in view.arms.items():
+        if made := made_by(entry):
+            yield shown(arm), made
     found = view.run.comparisons
     said = [
         f"{counted(len(found.ai), 'pair')} labelled by {rl.get('feedback_model')}" * bool(found.ai),
