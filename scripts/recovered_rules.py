@@ -24,7 +24,8 @@ from pathlib import Path
 from constitutional.constitution import Constitution, Principle
 from constitutional.dialogue import Conversation
 from constitutional.engines.local import LocalEngine
-from constitutional.instrument.inferring import InferConfig, Inferred, divide, infer, told
+from constitutional.instrument.inferred import Inferred, told
+from constitutional.instrument.inferring import InferConfig, divide, infer
 from constitutional.microworld import data_file
 from constitutional.microworld import language as say
 from constitutional.microworld.corpus import Corpus
@@ -81,7 +82,7 @@ def labelled(hidden: tuple[Concern, ...], count: int, seed: int) -> list[Compari
         for purpose in ("preference", "rl", "evaluation")
         for request in requests_for(purpose, held_out=True)
     ]
-    found = []
+    found: list[Comparison] = []
     while any(room.values()):
         asked, a, b = pair(rng, corpus, rng.choice(requests))
         better = oracle.prefer_by(rules, asked, a, b)

@@ -20,7 +20,8 @@ from constitutional.engines import Engine, load_engine
 from constitutional.errors import InputError
 from constitutional.evaluation.intervals import Estimate
 from constitutional.instrument.auditing import Audit, audit
-from constitutional.instrument.inferring import InferConfig, Inferred, Parts, infer
+from constitutional.instrument.inferred import Inferred
+from constitutional.instrument.inferring import InferConfig, Parts, infer
 from constitutional.instrument.proposing import Proposed, given, propose
 from constitutional.instrument.testimony import testify
 from constitutional.recipe import resource
@@ -212,7 +213,8 @@ def _engine(
     known = load_tokenizer(model.removeprefix("transformers:"))
     check_vocabulary(known, texts)
     for c in comparisons:
-        read = "".join(f" {text}" for text in (render(c.prompt), c.a, c.b))
+        # each text in its place: what stands before a word may be part of its token
+        read = f"{render(c.prompt)}\n (A) [[[{c.a}]]]\n (B) [[[{c.b}]]]"
         check_vocabulary(known, {f"comparison {c.id}": read})
     engine = load_engine(model, batch_size=batch_size)
     try:

@@ -22,12 +22,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from constitutional.constitution import Constitution, Principle
 from constitutional.engines.base import Engine
 from constitutional.errors import InputError
-from constitutional.evaluation.choices import share_by_conversation
 from constitutional.evaluation.differences import paired_difference
 from constitutional.evaluation.intervals import Estimate
 from constitutional.instrument.alike import groups
 from constitutional.instrument.baselines import bag_of_words, longer
 from constitutional.instrument.fitting import Floats, Selection, hits, select
+from constitutional.instrument.inferred import (
+    Accuracy,
+    Inferred,
+    Result,
+    Tested,
+    accuracy_of,
+    written,
+)
 from constitutional.instrument.labelled import cluster_of, split
 from constitutional.instrument.testimony import Testimony, labels_of, testify
 from constitutional.runs import Progress, RunFolder
@@ -57,65 +64,6 @@ class InferConfig(BaseModel):
     #: Comparisons that are asked about at once, and kept together.
     block: int = Field(default=8, ge=1)
     seed: int = Field(default=0, ge=0)
-
-
-class Tested(BaseModel):
-    """A principle that leads its group, alone on the training comparisons.
-
-    ``accuracy`` is over the comparisons on which it takes a side, None where there is none;
-    ``merged`` are the ids of candidates that say the same.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    text: str
-    accuracy: Estimate | None
-    silent: Estimate | None
-    unreadable: int
-    merged: tuple[str, ...] = ()
-    weight: float | None = None
-
-
-class Accuracy(BaseModel):
-    """How often the held-out labels' sides are foretold; what takes no side counts as half."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    all: Estimate | None
-    #: Where the better answer is the longer one, and where it is the shorter one.
-    longer_wins: Estimate | None
-    longer_loses: Estimate | None
-    #: The principles' accuracy less this one's, where it is a baseline.
-    principles_ahead: Estimate | None = None
-
-
-class Inferred(BaseModel):
-    """What came out. ``comparisons`` are counts by part; ``without_side`` those labelled 0.5."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    comparisons: dict[str, int]
-    conversations: dict[str, int]
-    without_side: dict[str, int]
-    candidates: int
-    left_out: dict[str, int]
-    kept: tuple[Tested, ...]
-    tested: tuple[Tested, ...]
-    held_out: tuple[Accuracy, ...]
-    #: Share of the held-out comparisons with a side on which no kept principle takes one.
-    silent: Estimate | None
-    tester: str
-    generator: str | None = None
-    seed: int
-
-
-class Result(NamedTuple):
-    """The report, and the constitution of the kept principles; None where none was kept."""
-
-    report: Inferred
-    constitution: Constitution | None
 
 
 class Parts(NamedTuple):
@@ -153,53 +101,78 @@ def infer(
     left_out: Mapping[str, int] | None = None,
     generator: str | None = None,
 ) -> Result:
-    """Which of the ``candidates`` the labels follow. What the tester said is kept in ``run``."""
-    training, validation, held_out = parts
-    asking = {"block": config.block, "seed": config.seed, "progress": progress}
-    probe = training[: config.probe]
-    first = testify(run, "probe", tester, candidates, probe, **asking)  # type: ignore[arg-type]
+    """Which of the ``candidates`` the labels follow. What the tester said is kept in ``run``.
+
+    Raises InputError where the tester takes no side by any candidate.
+    """
+    heard = _hear(run, parts, candidates, tester, config, progress)
+    bounds = np.cumsum([len(part) for part in parts])[:-1]
+    on = [heard.said.rows(rows) for rows in np.split(np.arange(sum(map(len, parts))), bounds)]
+    chosen = select(
+        (on[0].log_odds, labels_of(parts.training)),
+        (on[1].log_odds, labels_of(parts.validation)),
+        most=config.keep,
+        penalty=config.penalty,
+        gain=config.gain,
+    )
+    tested = _tested(heard, on[0], parts.training, candidates.comparing, chosen)
+    named = dict(zip(_PART_NAMES, parts, strict=True))
+    silent = {SILENT_ONES: heard.silent} if heard.silent else {}
+    report = Inferred(
+        comparisons={name: len(part) for name, part in named.items()},
+        conversations={name: len({*map(cluster_of, part)}) for name, part in named.items()},
+        without_side={name: sum(c.prob_a == 0.5 for c in part) for name, part in named.items()},
+        candidates=len(candidates.comparing),
+        left_out={**(left_out or {}), **silent},
+        kept=tuple(tested[column] for column in chosen.columns),
+        tested=tuple(sorted(tested, key=lambda t: -(t.accuracy.value if t.accuracy else 0.0))),
+        held_out=tuple(_held_out(parts, on[2], chosen)),
+        silent=_silent(parts.held_out, on[2], chosen),
+        tester=tester.name,
+        generator=generator,
+        seed=config.seed,
+    )
+    return Result(report, written(report, heard.leaders))
+
+
+class _Heard(NamedTuple):
+    """The candidates that lead a group, the groups, and what the leaders say of all comparisons."""
+
+    leaders: Constitution
+    led: list[list[int]]
+    said: Testimony
+    #: Candidates that took no side anywhere on the first comparisons.
+    silent: int
+
+
+def _hear(
+    run: RunFolder,
+    parts: Parts,
+    candidates: Constitution,
+    tester: Engine,
+    config: InferConfig,
+    progress: Progress,
+) -> _Heard:
+    """Ask all candidates on the first comparisons, and those that lead a group on the others."""
+
+    def ask(stage: str, who: Constitution, about: Sequence[Comparison]) -> Testimony:
+        return testify(
+            run, stage, tester, who, about, block=config.block, seed=config.seed, progress=progress
+        )
+
+    probe = parts.training[: config.probe]
+    first = ask("probe", candidates, probe)
     led = _led(candidates.comparing, first, labels_of(probe))
     if not led:
         raise InputError(
             f"{tester.name} takes no side by any of the {len(candidates.comparing)} candidates on "
             f"{len(probe)} comparisons: use a better tester, or few-shot examples"
         )
-    silent = len(candidates.comparing) - sum(map(len, led))
-    leaders = Constitution(
-        **(dict(candidates) | {"principles": tuple(candidates.comparing[g[0]] for g in led)})
-    )
-    rest = [*training[config.probe :], *validation, *held_out]
-    later = testify(run, "test", tester, leaders, rest, **asking)  # type: ignore[arg-type]
-    said = joined(first.columns([g[0] for g in led]), later)
-    bounds = np.cumsum([len(part) for part in parts])[:-1]
-    on = [said.rows(rows.tolist()) for rows in np.split(np.arange(sum(map(len, parts))), bounds)]
-    chosen = select(
-        (on[0].log_odds, labels_of(training)),
-        (on[1].log_odds, labels_of(validation)),
-        most=config.keep,
-        penalty=config.penalty,
-        gain=config.gain,
-    )
-    tested = _tested(leaders.principles, on[0], training, led, candidates.comparing, chosen)
-    report = Inferred(
-        comparisons={n: len(p) for n, p in zip(_PART_NAMES, parts, strict=True)},
-        conversations={
-            n: len({*map(cluster_of, p)}) for n, p in zip(_PART_NAMES, parts, strict=True)
-        },
-        without_side={
-            n: sum(c.prob_a == 0.5 for c in p) for n, p in zip(_PART_NAMES, parts, strict=True)
-        },
-        candidates=len(candidates.comparing),
-        left_out={**(left_out or {}), **({SILENT_ONES: silent} if silent else {})},
-        kept=tuple(tested[column] for column in chosen.columns),
-        tested=tuple(sorted(tested, key=lambda t: -(t.accuracy.value if t.accuracy else 0.0))),
-        held_out=tuple(_held_out(parts, on[2], chosen)),
-        silent=_silent(held_out, on[2], chosen),
-        tester=tester.name,
-        generator=generator,
-        seed=config.seed,
-    )
-    return Result(report, _written(report, leaders))
+    principles = tuple(candidates.comparing[group[0]] for group in led)
+    leaders = Constitution(**(dict(candidates) | {"principles": principles}))
+    rest = [*parts.training[config.probe :], *parts.validation, *parts.held_out]
+    said = joined(first.columns([group[0] for group in led]), ask("test", leaders, rest))
+    return _Heard(leaders, led, said, len(candidates.comparing) - sum(map(len, led)))
 
 
 def joined(first: Testimony, later: Testimony) -> Testimony:
@@ -209,16 +182,6 @@ def joined(first: Testimony, later: Testimony) -> Testimony:
         np.vstack([first.log_odds, later.log_odds]),
         np.vstack([first.asked, later.asked]),
         np.vstack([first.read, later.read]),
-    )
-
-
-def accuracy_of(
-    right: Floats, comparisons: Sequence[Comparison], where: Floats | None = None
-) -> Estimate | None:
-    """The mean of ``right`` with an interval over conversations; on the rows of ``where`` only."""
-    rows = np.arange(len(comparisons)) if where is None else np.flatnonzero(where)
-    return share_by_conversation(
-        [float(right[row]) for row in rows], [cluster_of(comparisons[row]) for row in rows]
     )
 
 
@@ -235,18 +198,18 @@ def _led(principles: Sequence[Principle], said: Testimony, labels: Floats) -> li
 
 
 def _tested(
-    leaders: Sequence[Principle],
+    heard: _Heard,
     said: Testimony,
     training: Sequence[Comparison],
-    led: Sequence[Sequence[int]],
     candidates: Sequence[Principle],
     chosen: Selection,
 ) -> list[Tested]:
+    """Each leader alone on the training comparisons, of which ``said`` speaks."""
     labels = labels_of(training)
     sided = labels != 0.5
     weights = dict(zip(chosen.columns, chosen.weights.tolist(), strict=True))
     found = []
-    for column, principle in enumerate(leaders):
+    for column, principle in enumerate(heard.leaders.principles):
         speaks = said.speaks[:, column]
         right = (said.votes[:, column] == np.sign(labels - 0.5)).astype(float)
         found.append(
@@ -256,7 +219,7 @@ def _tested(
                 accuracy=accuracy_of(right, training, sided & speaks),
                 silent=accuracy_of((~speaks).astype(float), training),
                 unreadable=int((said.asked & ~said.read)[:, column].sum()),
-                merged=tuple(candidates[other].id for other in led[column][1:]),
+                merged=tuple(candidates[other].id for other in heard.led[column][1:]),
                 weight=weights.get(column),
             )
         )
@@ -302,43 +265,3 @@ def _silent(held_out: Sequence[Comparison], said: Testimony, chosen: Selection) 
     sided = labels_of(held_out) != 0.5
     quiet = ~said.speaks[:, list(chosen.columns)].any(axis=1)
     return accuracy_of(quiet.astype(float), held_out, sided)
-
-
-def _written(report: Inferred, leaders: Constitution) -> Constitution | None:
-    """The kept principles with weights, whose mean is 1, and where each comes from."""
-    if not report.kept:
-        return None
-    total = sum(kept.weight or 0.0 for kept in report.kept)
-    by_id = {p.id: p for p in leaders.principles}
-    n, held_out = report.comparisons["training"], report.held_out[0].all
-    principles = []
-    for kept in report.kept:
-        share = (kept.weight or 0.0) * len(report.kept) / total
-        alone = "it takes no side" if kept.accuracy is None else f"accuracy {told(kept.accuracy)}"
-        principles.append(
-            Principle(
-                **(
-                    dict(by_id[kept.id])
-                    | {"weight": max(round(share, 4), 1e-4), "tags": ("inferred",)}
-                    | {"source": f"inferred from {n} comparisons, {alone}"}
-                )
-            )
-        )
-    sided = report.comparisons["held-out"] - report.without_side["held-out"]
-    return Constitution(
-        name="inferred",
-        description=(
-            f"Inferred from {n} comparisons (training) and {report.comparisons['validation']} "
-            f"(validation); on {sided} held-out comparisons: accuracy {told(held_out)}. Weights "
-            "are shares of the log-odds in a logistic regression."
-        ),
-        principles=tuple(principles),
-        few_shots=leaders.few_shots,
-    )
-
-
-def told(estimate: Estimate | None) -> str:
-    """Such as ``0.953 (0.912-0.978)``."""
-    if estimate is None:
-        return "unknown"
-    return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"

@@ -36,16 +36,20 @@ def opinion_groups(
     """The group of each person, (N,): 0 is the largest; -1 for those who voted too little.
 
     ``votes`` (N, S) are 1, -1 and 0, and count where ``cast`` is True. ``count`` fixes the number
-    of groups. One group where there are too few people, or all voted alike.
+    of groups; of one group everybody is who voted. One group where there are too few people, or all
+    voted alike.
     """
     found = np.full(len(votes), NOBODY)
+    if count == 1:
+        found[cast.any(axis=1)] = 0
+        return found
     here = np.flatnonzero(cast.sum(axis=1) >= min(FEWEST_VOTES, votes.shape[1]))
     if here.size == 0:
         return found
     places = positions(votes[here], cast[here])
     different = len(np.unique(places.round(9), axis=0))
     most = min(count or MOST_GROUPS, different)
-    if count == 1 or most < 2 or (count is None and here.size < FEWEST_PEOPLE):
+    if most < 2 or (count is None and here.size < FEWEST_PEOPLE):
         found[here] = 0
         return found
     tried = [clustered(places, k, seed) for k in ([most] if count else range(2, most + 1))]

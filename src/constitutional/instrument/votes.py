@@ -116,7 +116,9 @@ def _polis(folder: Path) -> _Read:
 
 def _matrix(path: Path, ids: Sequence[str]) -> tuple[list[list[int | None]], list[str]]:
     """The votes of each participant by statement, and the participants."""
-    known, votes, participants = set(ids), [], []
+    known = set(ids)
+    votes: list[list[int | None]] = []
+    participants: list[str] = []
     agreed = disagreed = ones = others = 0
     seen: set[str] = set()
     for line, row in _rows(path, ("participant",)):
