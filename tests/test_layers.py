@@ -79,6 +79,7 @@ LAYERS = {
     "stages": "whole",
     "handover": "whole",
     "official": "whole",
+    "instrument": "whole",
     "reading": "face",
     "arena": "face",
     "cli": "face",

@@ -7,9 +7,15 @@ from typing import Annotated
 
 import typer
 
+from constitutional.cli.constitution_infer import audit, infer
+from constitutional.cli.constitution_merge import merge
+
 app = typer.Typer(
     help="Check, show and convert constitutions.", no_args_is_help=True, rich_markup_mode=None
 )
+app.command(short_help="Find the principles behind preferences.")(infer)
+app.command(short_help="Show which principles labels follow.")(audit)
+app.command(short_help="Make a constitution of statements and votes.")(merge)
 
 File = Annotated[str, typer.Argument(help="A constitution file of any known format, or 'default'.")]
 

@@ -1,4 +1,4 @@
-"""``cai microworld``: make the embedded models again."""
+"""``cai microworld``: make the embedded models again, and write what its grammar can say."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="The embedded microworld: make its models again.",
+    help="The embedded microworld: make its models again, write its principles.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-
-@app.callback()
-def group() -> None:
-    """Keeps ``build`` a command of its own while it is the only one."""
 
 
 @app.command()
@@ -32,3 +27,16 @@ def build(
     from constitutional.microworld.build import build_microworld
 
     build_microworld(out, size=size, seed=seed, tokens=tokens)
+
+
+@app.command()
+def principles(
+    file: Annotated[Path, typer.Argument(help="The constitution file to write (YAML).")],
+) -> None:
+    """Write every principle of its grammar, as candidates for ``cai constitution infer``."""
+    from constitutional.constitution import Constitution, save_constitution
+    from constitutional.microworld.principles import every_principle
+
+    every = Constitution(name="microworld-grammar", principles=every_principle())
+    save_constitution(every, file)
+    print(f"{file}: {len(every.principles)} principles")

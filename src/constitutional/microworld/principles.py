@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from itertools import combinations
 
 from constitutional.constitution.principle import Principle
 from constitutional.microworld.language import (
@@ -63,6 +64,23 @@ class Meaning:
     def against_evasion(self) -> bool:
         """Whether dodging the question is against the principle."""
         return EVASIVE in self.concerns
+
+
+def every_principle() -> tuple[Principle, ...]:
+    """A principle about each concern in every wording and with each adjective; about two kinds of
+    harm in the first wording. Ids say what it is about, such as ``cruel-1``.
+
+    What may be inferred from comparisons of this world: most of them are wrong of any one set.
+    """
+    found = []
+    for concern, adjectives in ADJECTIVES.items():
+        slots = [{"a": a, "g": VIRTUES[concern]} for a in adjectives]
+        texts = dict.fromkeys(wording.format(**slot) for wording in WORDINGS for slot in slots)
+        found += [Principle(id=f"{concern}-{n}", text=t) for n, t in enumerate(texts, start=1)]
+    for first, second in combinations(KINDS, 2):
+        text = WORDINGS[0].format(a=f"{ADJECTIVES[first][0]} or {ADJECTIVES[second][0]}")
+        found.append(Principle(id=f"{first}-or-{second}", text=text))
+    return tuple(found)
 
 
 def draw_concerns(rng: random.Random) -> tuple[Concern, ...]:
