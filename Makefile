@@ -6,7 +6,8 @@ INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
 INSTALLED_BENCH := .venv-bench/.installed
 
-# Tests are spread over this many processes, one thread each.
+# Tests are spread over this many processes, one thread each, file by file in the order of
+# tests/conftest.py.
 WORKERS := 2
 
 .PHONY: help demo test test-servers faulty-server check fuzz bench faults test-wheel hostile audit clean
@@ -31,7 +32,7 @@ demo: $(INSTALLED)
 	@$(BIN)/cai demo $(if $(OUT),--out "$(OUT)") $(if $(SEED),--seed "$(SEED)")
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-servers: $(INSTALLED_DEV)
 	BIN=$(BIN) scripts/test-servers

@@ -23,6 +23,44 @@ multiprocessing.get_context("forkserver").set_forkserver_preload(
     ]
 )
 
+#: The files that take longest, longest first. Each is one worker's: begun last, it ends alone.
+LONGEST = (
+    "execution/test_ray.py",
+    "test_rl_run.py",
+    "jobs/test_equal.py",
+    "test_run.py",
+    "browser/test_hostile_pages.py",
+    "microworld/test_build.py",
+    "jobs/test_launch.py",
+    "supervised/test_finetune.py",
+    "rl/test_dpo.py",
+    "rl/test_one_base.py",
+    "faults/test_faults.py",
+    "test_bad_input.py",
+    "supervised/test_finetune_resume.py",
+    "preference/test_preference_resume.py",
+    "test_families_run.py",
+    "test_adapters.py",
+    "handover/test_service.py",
+    "handover/test_export.py",
+    "engines/http/test_transformers_serve.py",
+    "engines/http/test_http_client.py",
+    "browser/test_run_browser.py",
+    "browser/test_arena_browser.py",
+    "red_teaming/test_red_team_command.py",
+    "runs/test_kills.py",
+    "speed/test_peers.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; all others, and the tests of a file, in their order."""
+    here = Path(__file__).parent
+    place = {here / name: number for number, name in enumerate(LONGEST)}
+    if gone := [path for path in place if not path.exists()]:
+        raise pytest.UsageError(f"tests/conftest.py, LONGEST: there is no {gone[0]}")
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
 
 @pytest.fixture
 def cai(

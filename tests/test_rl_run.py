@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from constitutional.inputs import load_inputs
+from constitutional.microworld import data_file
 from constitutional.recipe import load_recipe
 from constitutional.runs import read_records
 from constitutional.runs.records import Comparison
@@ -91,7 +92,9 @@ def test_kills_in_the_middle_of_each_training_change_nothing(
     small_recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
     """``kill -9`` at the first checkpoint of each training of the RL stage; then to the end."""
-    pmp = {"file": "microworld:prompts/ranked_answers.jsonl", "binarise": False, "epochs": 0.01}
+    ranked = tmp_path / "ranked.jsonl"  # a few of them: each run would tokenise all
+    ranked.write_text("".join(data_file("prompts/ranked_answers.jsonl").open().readlines()[:16]))
+    pmp = {"file": str(ranked), "binarise": False}
     often = {"learning_rate": 3e-4, "batch_size": 4, "checkpoint_steps": 1}
     ppo = {**RL["ppo"], "steps": 4}
     given = {**RL, "pmp": {**pmp, **often}, "preference": often, "ppo": ppo}
@@ -104,9 +107,8 @@ def test_kills_in_the_middle_of_each_training_change_nothing(
         "stages/rl_cai/work/ppo/step-1/state.json",
         "stages/rl_cai/work/ppo/step-3/state.json",
     )
-    script = [sys.executable, str(HERE / "killed_run.py"), recipe]
-    subprocess.run([*script, whole, "0"], check=True, capture_output=True)
-    done = subprocess.run([*script, killed, "0", *checkpoints], check=True, capture_output=True)
+    script = [sys.executable, str(HERE / "killed_run.py"), recipe, whole, killed, "0"]
+    done = subprocess.run([*script, *checkpoints], check=True, capture_output=True)
     assert done.stdout.split()[-1] == b"5"
 
     def made(run: Path) -> dict[str, bytes]:

@@ -113,10 +113,9 @@ def test_a_changed_recipe_is_refused_with_the_key(
 def test_twenty_kills_change_nothing(small_recipe: Callable[..., Path], tmp_path: Path) -> None:
     """``kill -9`` at 20 random moments, the same command each time; then to the end."""
     recipe = small_recipe()
-    script = [sys.executable, str(HERE / "killed_run.py")]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([*script, recipe, whole, "0"], check=True, capture_output=True)
-    done = subprocess.run([*script, recipe, killed, "20"], check=True, capture_output=True)
+    script = [sys.executable, str(HERE / "killed_run.py"), recipe, whole, killed, "20"]
+    done = subprocess.run(script, check=True, capture_output=True)
     assert done.stdout.split()[-1] == b"20"
     assert stage_files(killed) == stage_files(whole)
     assert without_times(killed / "metrics.json") == without_times(whole / "metrics.json")

@@ -13,7 +13,7 @@ Cai = Callable[..., tuple[int, str, str]]
 #: Clears the screen, sets the clipboard, links elsewhere, colours, goes back, turns the text round.
 COMMANDS = (
     "\x1b[2J\x1b]52;c;eHh4\x07\x1b]8;;http://evil.example\x07x\x1b]8;;\x07"
-    "\x9b31m\x08\x7f\u202e[bold]x[/link]\x00"
+    "\x9b31m\x08\x7f\u202e\u061c\U000e0041[bold]x[/link]\x00"
 )
 
 

@@ -19,7 +19,6 @@ hostile: it is shown in one line, in which nothing moves the cursor or turns the
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,21 +26,25 @@ from typing import Any
 
 #: A message beyond this is no sentence but somebody's file.
 LONGEST_MESSAGE = 1200
-#: Controls (among them line ends and what terminals obey), marks that turn the direction of
-#: writing, marks without a width, and halves of characters.
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
-)
 
 
 def one_line(text: str) -> str:
-    """``text`` as one line that shows what is in it: unseen characters as escapes, its middle cut
-    out where it is longer than a sentence.
+    """``text`` as one line that shows what is in it: :func:`in_sight`, its middle cut out where it
+    is longer than a sentence.
     """
     if len(text) > LONGEST_MESSAGE:
         half = LONGEST_MESSAGE // 2
         text = f"{text[:half]} [...] {text[-half:]}"
-    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return in_sight(text)
+
+
+def in_sight(text: str) -> str:
+    """``text`` with an escape for each character that does not print as itself.
+
+    Those are controls (among them line ends and what terminals obey), marks that turn the direction
+    of writing, marks without a width, spaces that look like the plain one, halves of characters.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class ConstitutionalError(Exception):
@@ -123,7 +126,8 @@ def from_json(text: str) -> ConstitutionalError:
     """The error of :func:`as_json`, of its kind where that is known. Nothing in it is run."""
     told = json.loads(text)
     kind = {k.__name__: k for k in _kinds(ConstitutionalError)}.get(told["kind"])
-    message = told["message"]
+    # the file is another process's: its sentence is escaped here as if it were made here
+    message = in_sight(told["message"])
     if kind is not None and issubclass(kind, InputError):
         return _as_it_was(kind, (message,), {"path": None, "line": None, "reason": message})
     return _as_it_was(kind or ConstitutionalError, (message,), {})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from constitutional.errors import ConstitutionalError
-from constitutional.report.names import printable
 
 
 def main() -> None:
@@ -15,6 +14,6 @@ def main() -> None:
     try:
         app(prog_name="cai", standalone_mode=True)
     except ConstitutionalError as error:
-        # a sentence may quote a file, which may hold what a terminal would obey
-        print(f"cai: {printable(str(error))}", file=sys.stderr)
+        # it may quote a file, and holds nothing that a terminal would obey
+        print(f"cai: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -114,38 +114,22 @@ def elo_ratings(
     wins = by_prompt.sum(axis=0)
     _refuse_unconnected(wins, policies)
     unbounded = _unbounded(wins, policies, zero)
-    if unbounded and prior == 0:
-        raise InputError(
-            f"{', '.join(unbounded)} won or lost everything against {zero} and its equals, so the "
-            "most likely Elo rating is infinite: compare on more prompts, or set a prior above 0"
-        )
+    if prior == 0:
+        _refuse_infinite_ratings(unbounded, zero)
     met = (wins + wins.T) > 0
     pulled = prior / 2 * met
     at_zero = policies.index(zero)
-    value = fit((wins + pulled)[None], at_zero)[0]
-
-    rng = np.random.default_rng(seed)
-    n = len(by_prompt)
-    drawn = _resampled(by_prompt, rng, resamples)
+    value = fit((wins + pulled)[None], at_zero)[0].tolist()
+    drawn = _resampled(by_prompt, np.random.default_rng(seed), resamples)
     if prior == 0:
-        lost = sum(bool(_unbounded(each, policies, zero)) for each in drawn)
-        if lost:
-            raise InputError(
-                f"in {lost} of {resamples} resamples of the prompts a policy wins or loses "
-                "everything, so there is no finite interval: set a prior above 0"
-            )
-    spread = np.percentile(fit(drawn + pulled, at_zero), [2.5, 97.5], axis=0)
+        _refuse_infinite_intervals(drawn, policies, zero)
+    low, high = np.percentile(fit(drawn + pulled, at_zero), [2.5, 97.5], axis=0).tolist()
 
     order = sorted(range(len(policies)), key=lambda i: (-value[i], policies[i]))
     return EloTable(
         zero=zero,
         ratings={
-            policies[i]: Estimate(
-                value=float(value[i]),
-                low=float(spread[0, i]),
-                high=float(spread[1, i]),
-                n=took_part[i],
-            )
+            policies[i]: Estimate(value=value[i], low=low[i], high=high[i], n=took_part[i])
             for i in order
         },
         wins={
@@ -154,7 +138,7 @@ def elo_ratings(
         unbounded=unbounded,
         comparisons=games.count,
         tied=games.tied,
-        prompts=n,
+        prompts=len(by_prompt),
         ties=ties,
         prior=prior,
         resamples=resamples,
@@ -324,6 +308,23 @@ def _refuse_unconnected(wins: Array, policies: Sequence[str]) -> None:
         raise InputError(
             f"no comparison that counts connects {one} with {other}, so their Elo ratings have no "
             "common scale: compare a policy of the one with a policy of the other"
+        )
+
+
+def _refuse_infinite_ratings(unbounded: Sequence[str], zero: str) -> None:
+    if unbounded:
+        raise InputError(
+            f"{', '.join(unbounded)} won or lost everything against {zero} and its equals, so the "
+            "most likely Elo rating is infinite: compare on more prompts, or set a prior above 0"
+        )
+
+
+def _refuse_infinite_intervals(drawn: Array, policies: Sequence[str], zero: str) -> None:
+    lost = sum(bool(_unbounded(each, policies, zero)) for each in drawn)
+    if lost:
+        raise InputError(
+            f"in {lost} of {len(drawn)} resamples of the prompts a policy wins or loses "
+            "everything, so there is no finite interval: set a prior above 0"
         )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from constitutional.constitution import Constitution
 from constitutional.dialogue import PromptRecord, check_vocabulary
 from constitutional.dialogue.transcript import render
 from constitutional.errors import InputError
+from constitutional.evaluation.harm_score import RatedConversation
 from constitutional.evaluation.judges import HELPFULNESS
 from constitutional.evaluation.verdicts import Judge
 from constitutional.inputs.data import DataReader
@@ -22,7 +24,14 @@ from constitutional.inputs.splits import (
 )
 from constitutional.jobs.configurations import SHIPPED, find_launcher
 from constitutional.jobs.launch import Launcher
-from constitutional.recipe import SNAPSHOTS, Recipe, Training, read_constitution, resource
+from constitutional.recipe import (
+    SNAPSHOTS,
+    Evaluation,
+    Recipe,
+    Reinforcement,
+    read_constitution,
+    resource,
+)
 from constitutional.spool import Spooled
 
 
@@ -32,60 +41,36 @@ def load_inputs(recipe: Recipe, base: Path, *, skipped: Path | None = None) -> I
     With ``skipped`` malformed prompt lines are counted and set aside in files of that folder;
     without it the first one raises PromptFileError.
     """
-    # Ray starts the processes of a training by itself
-    here = recipe.training if recipe.execution == "local" else None
-    launcher = None if here is None else _launcher(here, base)
+    launcher = _launcher(recipe, base)
     read, models = DataReader(recipe.seed, base, skipped), ModelReader(recipe, base)
     constitution = read_constitution(recipe.constitution, recipe.few_shots, base)
     asked, evaluation = recipe.prompts, recipe.evaluation
     red_team = read.prompts(asked.red_team if asked else None, "red_team", "prompts.red_team")
     helpful = read.prompts(asked.helpful if asked else None, "helpful", "prompts.helpful")
-    judged_sets = [
-        read.prompts(
-            evaluation.red_team if evaluation else None, "red_team", "evaluation.red_team"
-        ),
-        read.prompts(evaluation.helpful if evaluation else None, "helpful", "evaluation.helpful"),
-    ]
-    refuse_ids_twice("evaluation", judged_sets)
-    judged_on = Spooled(chain.from_iterable(judged_sets))
+    judged_on = _judged_on(evaluation, read)
     demonstrations = read.demonstrations(recipe.demonstrations)
-    ratings = evaluation.harm_score if evaluation else None
-    harm_prompts = read.prompts(
-        ratings.prompts if ratings else None, "red_team", "evaluation.harm_score"
-    )
-    rated = read.rated(ratings)
+    harm_prompts, rated = _harm_score(evaluation, read)
     pretrained = models.model(recipe.models.pretrained)
     named = {name: models.model(name) for name in recipe.engines}
     helpful_model = _named(recipe.models.helpful, named, models)
     known = {**named, "pretrained": pretrained, "helpful": helpful_model}
-    rl = None
-    if recipe.rl is not None:
-        others = [name for name in recipe.rl.contrast if name != SNAPSHOTS]
-        rl = read.rl(recipe.rl, tuple(models.known_or_other(name, known) for name in others))
-        if recipe.rl.begins_from == "helpful":
-            _refuse_another_form(pretrained, helpful_model)
+    rl = _rl(recipe.rl, known, read, models)
+    if recipe.rl is not None and recipe.rl.begins_from == "helpful":
+        _refuse_another_form(pretrained, helpful_model)
     ai_judge = _ai_judge(recipe, known, models)
     critic = _named(recipe.models.critic, known, models)
 
-    def trained_on() -> Iterator[PromptRecord]:
-        return chain(red_team, helpful, harm_prompts, () if rl is None else rl.prompts)
-
-    supervised = chain(red_team, helpful, harm_prompts)
-    trained = trained_conversations(supervised, rl, demonstrations, rated)
+    supervised = (red_team, helpful, harm_prompts)
+    trained = trained_conversations(chain(*supervised), rl, demonstrations, rated)
     if note := note_of_overlap(judged_on, trained):
         read.notes.append(note)
     spoken = None if helpful_model is None else models.tokenizer(helpful_model.path)
-    tokenizer = spoken or models.tokenizer(recipe.models.pretrained)
-    if constitution is not None:
-        check_vocabulary(tokenizer, _principle_texts(constitution))
-    for prompt in chain(trained_on(), judged_on):
-        where = f"{prompt.source}, prompt {prompt.id}"
-        check_vocabulary(tokenizer, {where: render(prompt.conversation)})
-    if evaluation and evaluation.prompted and helpful_model and helpful_model.style != "chat":
-        raise InputError(
-            "'prompted' puts the constitution into a system prompt, and the helpful model has no "
-            "chat template to hold one: leave evaluation.prompted out"
-        )
+    _refuse_unknown_words(
+        spoken or models.tokenizer(recipe.models.pretrained),
+        constitution,
+        chain(*supervised, () if rl is None else rl.prompts, judged_on),
+    )
+    _refuse_prompted(evaluation, helpful_model)
     return Inputs(
         constitution=constitution,
         demonstrations=demonstrations,
@@ -117,7 +102,62 @@ def read_rl_data(recipe: Recipe, base: Path, *, skipped: Path) -> RLInputs:
     return DataReader(recipe.seed, base, skipped).rl(recipe.rl)
 
 
-def _launcher(training: Training, base: Path) -> Launcher:
+def _judged_on(evaluation: Evaluation | None, read: DataReader) -> Spooled[PromptRecord]:
+    """The prompts of the evaluation, no id of which may be two prompts'."""
+    sets = [
+        read.prompts(
+            evaluation.red_team if evaluation else None, "red_team", "evaluation.red_team"
+        ),
+        read.prompts(evaluation.helpful if evaluation else None, "helpful", "evaluation.helpful"),
+    ]
+    refuse_ids_twice("evaluation", sets)
+    return Spooled(chain.from_iterable(sets))
+
+
+def _harm_score(
+    evaluation: Evaluation | None, read: DataReader
+) -> tuple[Sequence[PromptRecord], tuple[RatedConversation, ...]]:
+    """What a model of harm learns from: prompts whose answers are to be rated, and rated ones."""
+    ratings = evaluation.harm_score if evaluation else None
+    prompts = ratings.prompts if ratings else None
+    return read.prompts(prompts, "red_team", "evaluation.harm_score"), read.rated(ratings)
+
+
+def _rl(
+    section: Reinforcement | None,
+    known: Mapping[str, Model | None],
+    read: DataReader,
+    models: ModelReader,
+) -> RLInputs | None:
+    if section is None:
+        return None
+    others = [name for name in section.contrast if name != SNAPSHOTS]
+    return read.rl(section, tuple(models.known_or_other(name, known) for name in others))
+
+
+def _refuse_unknown_words(
+    tokenizer: Any, constitution: Constitution | None, prompts: Iterable[PromptRecord]
+) -> None:
+    """Raise InputError for a word of a principle or a prompt that the models cannot read."""
+    if constitution is not None:
+        check_vocabulary(tokenizer, _principle_texts(constitution))
+    for prompt in prompts:
+        where = f"{prompt.source}, prompt {prompt.id}"
+        check_vocabulary(tokenizer, {where: render(prompt.conversation)})
+
+
+def _refuse_prompted(evaluation: Evaluation | None, helpful_model: Model | None) -> None:
+    if evaluation and evaluation.prompted and helpful_model and helpful_model.style != "chat":
+        raise InputError(
+            "'prompted' puts the constitution into a system prompt, and the helpful model has no "
+            "chat template to hold one: leave evaluation.prompted out"
+        )
+
+
+def _launcher(recipe: Recipe, base: Path) -> Launcher | None:
+    training = recipe.training
+    if training is None or recipe.execution != "local":  # Ray starts a training's processes itself
+        return None
     shipped = training.config in SHIPPED
     return find_launcher(
         training.processes, training.config if shipped else resource(training.config, base)

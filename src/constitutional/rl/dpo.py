@@ -130,10 +130,7 @@ def train_dpo(
         asked = prompts.batch(0, config.measured_answers, config.red_team_share, seed)
         return rollouts.answer(asked, 0).measured
 
-    among, tokens = len(data.rows) + data.too_long, data.too_long_tokens
-    tell_left_out(progress, "DPO", data.too_long, among, tokens, config.max_length)
-    told = ((row["chosen_ids"] == row["rejected_ids"], row["prob_a"]) for row in data.rows)
-    check_pairs(told, data.ids, progress, "DPO")
+    _check(data, config, progress)
     before = measured(reference)
     trainer = _train(policy, reference, tokenizer, data, config, seed, work, progress, device)
     trained = trainer.model
@@ -151,11 +148,7 @@ def train_dpo(
         too_long=data.too_long,
         before=before,
         after=measured(trained),
-        history=tuple(
-            DPOStep(e["step"], e["loss"], e.get("margin"), e.get("agreement"))
-            for e in trainer.state.log_history
-            if "loss" in e
-        ),
+        history=_history(trainer),
     )
     save_result(work, trained, tokenizer, asdict(report))
     return report
@@ -269,6 +262,22 @@ def _tokenise(
             f"have no label and {data.too_long} are longer than max_length {config.max_length}"
         )
     return data
+
+
+def _check(data: _Pairs, config: DPOConfig, progress: Progress) -> None:
+    """Say what was left out, and what is odd about the rest."""
+    among, tokens = len(data.rows) + data.too_long, data.too_long_tokens
+    tell_left_out(progress, "DPO", data.too_long, among, tokens, config.max_length)
+    told = ((row["chosen_ids"] == row["rejected_ids"], row["prob_a"]) for row in data.rows)
+    check_pairs(told, data.ids, progress, "DPO")
+
+
+def _history(trainer: Any) -> tuple[DPOStep, ...]:
+    return tuple(
+        DPOStep(e["step"], e["loss"], e.get("margin"), e.get("agreement"))
+        for e in trainer.state.log_history
+        if "loss" in e
+    )
 
 
 def _train(

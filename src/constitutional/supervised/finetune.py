@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -141,11 +141,7 @@ def finetune(
     with the same bytes. Raises InputError when no example is left to train on.
     """
     lora = config.lora
-    if processes.sharding() and config.snapshot_steps:
-        raise InputError(
-            "'snapshot_steps' copies the model on its way, which is not done of weights that are "
-            "sharded: leave it out, or use the configuration 'ddp'"
-        )
+    _refuse_copies_of_shards(config)
 
     def begin() -> tuple[Any, Any]:
         return load_parts(
@@ -157,26 +153,19 @@ def finetune(
         return with_adapters(network, lora, seed, what="finetuning") if lora else network
 
     network, tokenizer = begin()
-    examples = encode_examples(tokenizer, conversations, style, config.max_length)
-    kept = [example for example in examples if not example.cut]
     _tell_empty(conversations, progress, title)
-    if not kept:
-        raise InputError(
-            f"there is nothing to train on: {len(examples)} examples, of which {len(examples)} are "
-            f"longer than max_length {config.max_length}"
-        )
-    cut = [len(example.input_ids) for example in examples if example.cut]
-    tell_left_out(progress, title, len(cut), len(examples), sum(cut), config.max_length)
-    end = kept[0].input_ids[-1]
+    data = _tokenise(tokenizer, conversations, style, config.max_length)
+    among = len(data.kept) + len(data.cut)
+    tell_left_out(progress, title, len(data.cut), among, sum(data.cut), config.max_length)
+    end = data.kept[0].input_ids[-1]
     saved = _Saved(model, lora, tokenizer)
-    snapshots = work / SNAPSHOTS
-    every = config.snapshot_steps
+    snapshots, every = work / SNAPSHOTS, config.snapshot_steps
     batching = Batching.of(network)
     network = ready(network)
     with batching.attention(network):
         trainer = train(
             network,
-            Examples(kept, [n for n, example in enumerate(examples, 1) if not example.cut]),
+            Examples(data.kept, data.numbers),
             ExampleBatches(batching),
             settings=config,
             work=work,
@@ -188,14 +177,7 @@ def finetune(
             steps=steps,
             callbacks=[Snapshots(snapshots, every, saved)] if every else (),
         )
-    report = FinetuneReport(
-        examples=len(kept),
-        too_long=len(cut),
-        too_long_tokens=sum(cut),
-        target_tokens=sum(sum(example.loss) for example in kept),
-        steps=trainer.state.global_step,
-        losses=losses(trainer),
-    )
+    report = data.report(trainer)
     result, network = work / "result", trained(trainer, lambda: ready(begin()[0]))
     if network is None:
         return report
@@ -204,6 +186,50 @@ def finetune(
     if snapshots.exists():
         shutil.copytree(snapshots, result / SNAPSHOTS, dirs_exist_ok=True)
     return report
+
+
+class _Data(NamedTuple):
+    """What is trained on, each with its conversation's number, and the lengths of what is not."""
+
+    kept: list[TokenizedExample]
+    numbers: list[int]
+    cut: list[int]
+
+    def report(self, trainer: Any) -> FinetuneReport:
+        return FinetuneReport(
+            examples=len(self.kept),
+            too_long=len(self.cut),
+            too_long_tokens=sum(self.cut),
+            target_tokens=sum(sum(example.loss) for example in self.kept),
+            steps=trainer.state.global_step,
+            losses=losses(trainer),
+        )
+
+
+def _tokenise(
+    tokenizer: Any, conversations: Sequence[Conversation], style: Style, max_length: int
+) -> _Data:
+    """The conversations as tokens. Raises InputError where none is short enough."""
+    examples = encode_examples(tokenizer, conversations, style, max_length)
+    data = _Data(
+        kept=[example for example in examples if not example.cut],
+        numbers=[number for number, example in enumerate(examples, 1) if not example.cut],
+        cut=[len(example.input_ids) for example in examples if example.cut],
+    )
+    if not data.kept:
+        raise InputError(
+            f"there is nothing to train on: {len(examples)} examples, of which {len(examples)} are "
+            f"longer than max_length {max_length}"
+        )
+    return data
+
+
+def _refuse_copies_of_shards(config: FinetuneConfig) -> None:
+    if processes.sharding() and config.snapshot_steps:
+        raise InputError(
+            "'snapshot_steps' copies the model on its way, which is not done of weights that are "
+            "sharded: leave it out, or use the configuration 'ddp'"
+        )
 
 
 def _tell_empty(conversations: Sequence[Conversation], progress: Progress, title: str) -> None:
