@@ -62,13 +62,24 @@ class Measure(Section):
 
 
 class Rule(Section):
-    """What a difference of two terms, or a single term, has to be for the claim to hold."""
+    """What a difference of two terms, or a single term, has to be for the claim to hold.
+
+    Of four terms it is the difference of two differences: the first less the second, less what the
+    third is more than the fourth.
+    """
 
     says: str = Field(min_length=1)
-    difference: tuple[str, ...] = Field(min_length=1, max_length=2)
+    difference: tuple[str, ...]
     above: float | None = None
     below: float | None = None
     within: float | None = Field(default=None, gt=0)
+
+    @field_validator("difference")
+    @classmethod
+    def _of_one_two_or_four(cls, terms: tuple[str, ...]) -> tuple[str, ...]:
+        if len(terms) not in (1, 2, 4):
+            raise refusal(f"'difference' must be of one, two or four terms, found {len(terms)}")
+        return terms
 
     @model_validator(mode="after")
     def _one_bound(self) -> Rule:
@@ -82,7 +93,7 @@ class Rule(Section):
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """What is compared: the first less the second."""
+        """What is compared."""
         return tuple(Term(*text.split(".", 1)) for text in self.difference)
 
     @property

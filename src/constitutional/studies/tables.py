@@ -74,7 +74,12 @@ def _listed(seeds: Sequence[int]) -> str:
 
 def in_words(decision: Decision) -> str:
     """A rule as it was registered, such as ``a.harm - b.harm above 0``."""
-    return f"{' − '.join(f'`{term}`' for term in decision.difference)} {decision.bound}"
+    return f"{_difference(decision)} {decision.bound}"
+
+
+def _difference(decision: Decision) -> str:
+    pairs = [" − ".join(f"`{t}`" for t in decision.difference[at : at + 2]) for at in (0, 2)]
+    return f"({pairs[0]}) − ({pairs[1]})" if pairs[1] else pairs[0]
 
 
 def shown(found: Spread, unit: str, *, difference: bool = False) -> str:
@@ -101,7 +106,7 @@ def cell(text: str) -> str:
 def found_in(registration: Registration, decision: Decision) -> str:
     """What a rule has found, with its unit."""
     unit = registration.measures[decision.difference[0].split(".", 1)[1]].unit
-    is_difference = len(decision.difference) == 2
+    is_difference = len(decision.difference) > 1
     found = shown(decision.found, unit, difference=is_difference)
     if unit == "number" or decision.found.value is None:
         return found
@@ -111,7 +116,7 @@ def found_in(registration: Registration, decision: Decision) -> str:
 def _rule_row(registration: Registration, decision: Decision) -> Sequence[str]:
     return (
         cell(decision.says),
-        " − ".join(f"`{term}`" for term in decision.difference),
+        _difference(decision),
         decision.bound,
         found_in(registration, decision),
         str(decision.found.n),
