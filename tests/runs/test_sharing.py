@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -79,7 +79,7 @@ class Place:
                 record_type=work.kind,
                 items=items,
                 block_size=2,
-                make=work.replies,
+                make=cast(Any, work.replies),
                 progress=QuietProgress(),
             )
             run.stage_artifact("model", inputs={"data": run.fingerprint(stage)}, make=work.model)

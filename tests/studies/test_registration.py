@@ -121,7 +121,11 @@ RULE = {"says": "r", "difference": ["a.harm", "b.harm"], "above": 0}
         ({"rules": []}, "rules", "'rules'"),
         ({"rules": [{**RULE, "below": 1}]}, "rules", "found above and below"),
         ({"rules": [{"says": "r", "difference": ["a.harm"]}]}, "rules", "found none"),
-        ({"rules": [{**RULE, "difference": ["a.harm"] * 3}]}, "difference", "'difference'"),
+        (
+            {"rules": [{**RULE, "difference": ["a.harm"] * 3}]},
+            "difference",
+            "two or four terms, found 3",
+        ),
         ({"rules": [{**RULE, "difference": ["c.harm"]}]}, "c.harm", "there is no arm 'c'"),
         ({"rules": [{**RULE, "difference": ["a.ham"]}]}, "a.ham", "did you mean 'harm'?"),
         ({"rules": [{**RULE, "difference": ["harm"]}]}, "- harm", "expected ARM.MEASURE"),

@@ -6,13 +6,13 @@ import json
 import math
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from constitutional.studies.measuring import Measured, number_at, value_of, values_of
 from constitutional.studies.registration import Measure, Registration, Rule
-from constitutional.studies.rules import decide, overall, paired, spread
+from constitutional.studies.rules import Verdict, decide, overall, paired, spread
 
 # Differences 0.10, 0.12, 0.08, 0.14, 0.06: mean 0.10; squares of the deviations 0, 4, 4, 16, 16
 # (1e-4) make 40e-4, over 4 is 1e-3; s / sqrt(5) = sqrt(2e-4) = 0.0141421; t(0.975, 4) = 2.776 (any
@@ -77,6 +77,16 @@ def test_an_interval_that_touches_the_bound_is_not_above_it() -> None:
     assert decide(rule(within=0.01), same).verdict == "holds"
 
 
+def test_four_terms_are_a_difference_of_differences() -> None:
+    terms = ("a.harm", "b.harm", "c.harm", "d.harm")
+    four = Rule(says="so", difference=terms, above=0)
+    sides = ({1: 0.5, 2: 0.7, 3: 0.9}, {1: 0.1, 2: 0.2, 4: 1.0}, {1: 0.3, 2: 0.3}, {1: 0.1, 2: 0.2})
+    values = {name: {"harm": side} for name, side in zip("abcd", sides, strict=True)}
+    # (0.5 - 0.1) - (0.3 - 0.1) = 0.2 and (0.7 - 0.2) - (0.3 - 0.2) = 0.4
+    found = decide(four, values).found
+    assert (found.n, found.value) == (2, pytest.approx(0.3))
+
+
 def test_a_single_term_is_the_value_itself() -> None:
     alone = Rule(says="so", difference=("a.harm",), above=0.3)
     assert decide(alone, {"a": {"harm": FIRST}}).found.value == pytest.approx(0.40)
@@ -84,7 +94,7 @@ def test_a_single_term_is_the_value_itself() -> None:
 
 
 def test_the_verdict_of_a_study() -> None:
-    h, f, c = "holds", "does not hold", "cannot tell"
+    h, f, c = get_args(Verdict)
     for three in product((h, f, c), repeat=3):
         expected = f if f in three else h if three == (h, h, h) else c
         assert overall(three) == expected, three

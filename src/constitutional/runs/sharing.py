@@ -22,7 +22,6 @@ from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
-import constitutional
 from constitutional.errors import RunFolderError
 from constitutional.runs.answers import read_failures
 from constitutional.runs.artifact import damage
@@ -140,7 +139,7 @@ class SharedStages:
 @cache
 def source_fingerprint() -> str:
     """A hash of this package's source, so that nothing is taken that other code has made."""
-    package = Path(constitutional.__file__).parent
+    package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(f"{path.relative_to(package).as_posix()}\n".encode())

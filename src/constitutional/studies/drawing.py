@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from constitutional.report.canvas import drawing, error_bars, looks, new_figure, save
@@ -107,4 +108,4 @@ def _scale(study: Study, measure: str) -> float:
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    return fill(name.replace("_", " "), 14)

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from constitutional.documents import Document, LocatedError, explain, parse_yaml
 from constitutional.errors import InputError, nearest
@@ -21,7 +21,7 @@ from constitutional.studies.registration import Figure, Measure, Registration, R
 #: Where the package keeps its registrations, and in ``base`` the recipes that they begin from.
 REGISTERED = Path(__file__).parent / "registered"
 _LONGEST_PATH = 1000
-_NAMES = {
+_NAMES: dict[type[BaseModel], str] = {
     Registration: "a study",
     Measure: "a measure",
     Rule: "a rule",

@@ -62,17 +62,24 @@ class Measure(Section):
 
 
 class Rule(Section):
-    """What a difference has to be for the claim to hold.
+    """What a difference of two terms, or a single term, has to be for the claim to hold.
 
-    ``difference`` has one term, that is itself; two, the first less the second; or four, the first
-    such difference less the second.
+    Of four terms it is the difference of two differences: the first less the second, less what the
+    third is more than the fourth.
     """
 
     says: str = Field(min_length=1)
-    difference: tuple[str, ...] = Field(min_length=1, max_length=4)
+    difference: tuple[str, ...]
     above: float | None = None
     below: float | None = None
     within: float | None = Field(default=None, gt=0)
+
+    @field_validator("difference")
+    @classmethod
+    def _of_one_two_or_four(cls, terms: tuple[str, ...]) -> tuple[str, ...]:
+        if len(terms) not in (1, 2, 4):
+            raise refusal(f"'difference' must be of one, two or four terms, found {len(terms)}")
+        return terms
 
     @model_validator(mode="after")
     def _one_bound(self) -> Rule:
@@ -84,16 +91,9 @@ class Rule(Section):
             )
         return self
 
-    @field_validator("difference")
-    @classmethod
-    def _in_pairs(cls, terms: tuple[str, ...]) -> tuple[str, ...]:
-        if len(terms) == 3:
-            raise refusal("'difference' has one, two or four terms, found 3")
-        return terms
-
     @property
     def terms(self) -> tuple[Term, ...]:
-        """What is compared, see above."""
+        """What is compared."""
         return tuple(Term(*text.split(".", 1)) for text in self.difference)
 
     @property

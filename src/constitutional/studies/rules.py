@@ -49,18 +49,22 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(value=found.value, low=found.low, high=found.high, n=found.n)
 
 
-def paired(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
-    """The first less the second, on the seeds that both have."""
-    return {seed: first[seed] - second[seed] for seed in first if seed in second}
+def paired(*sides: Mapping[int, float]) -> dict[int, float]:
+    """The first less the second, less what the third is more than the fourth.
+
+    There are one, two or four of them; only seeds that all have count.
+    """
+    signs = (1, -1, -1, 1)
+    return {
+        seed: sum(sign * side[seed] for sign, side in zip(signs, sides, strict=False))
+        for seed in sides[0]
+        if all(seed in side for side in sides)
+    }
 
 
 def decide(rule: Rule, values: Values) -> Decision:
     """A rule's difference, paired by seed, and whether its interval is where the rule wants it."""
-    sides = [_of(term, values) for term in rule.terms]
-    while len(sides) > 1:
-        sides = [paired(*pair) for pair in zip(sides[::2], sides[1::2], strict=True)]
-    differences = sides[0]
-    found = spread(differences.values())
+    found = spread(paired(*(_of(term, values) for term in rule.terms)).values())
     return Decision(
         says=rule.says,
         difference=rule.difference,

@@ -26,7 +26,7 @@ def show_studies(found: Sequence[Found], cores: int, console: Console) -> None:
     for study, results, remarks in found:
         registration = study.registration
         runs = len(registration.arms) * len(registration.seeds)
-        verdict = "" if results is None else results.verdict
+        verdict: str = "" if results is None else results.verdict
         if results is not None and results.cut_short:
             verdict += f" ({results.runs} of {runs} runs)"
         if remarks and results is None:

@@ -74,15 +74,12 @@ def _listed(seeds: Sequence[int]) -> str:
 
 def in_words(decision: Decision) -> str:
     """A rule as it was registered, such as ``a.harm - b.harm above 0``."""
-    return f"{_terms(decision.difference)} {decision.bound}"
+    return f"{_difference(decision)} {decision.bound}"
 
 
-def _terms(difference: Sequence[str]) -> str:
-    """``a`` − ``b``, or (``a`` − ``b``) − (``c`` − ``d``)."""
-    names = [f"`{term}`" for term in difference]
-    if len(names) < 4:
-        return " − ".join(names)
-    return f"({names[0]} − {names[1]}) − ({names[2]} − {names[3]})"
+def _difference(decision: Decision) -> str:
+    pairs = [" − ".join(f"`{t}`" for t in decision.difference[at : at + 2]) for at in (0, 2)]
+    return f"({pairs[0]}) − ({pairs[1]})" if pairs[1] else pairs[0]
 
 
 def shown(found: Spread, unit: str, *, difference: bool = False) -> str:
@@ -119,7 +116,7 @@ def found_in(registration: Registration, decision: Decision) -> str:
 def _rule_row(registration: Registration, decision: Decision) -> Sequence[str]:
     return (
         cell(decision.says),
-        _terms(decision.difference),
+        _difference(decision),
         decision.bound,
         found_in(registration, decision),
         str(decision.found.n),
