@@ -7,8 +7,10 @@ A person whom the oracle plays compares two answers to requests that the model h
 What the person minds is hidden: harm in general, two kinds of harm, three other kinds, or evasions
 alone. Where a rule is silent the person is indifferent (a label of one half). The candidates are
 all principles of the microworld's grammar (`cai microworld principles`), most of them wrong; the
-tester is the embedded pretrained model. Pairs are chosen such that the longer answer is the better
-one in half of those that have a better one. No conversation of the held-out part is in another.
+tester is the embedded pretrained model. It takes no side by a principle against evasions, so that
+rule cannot be found, and `--sets evasive` is not among the defaults. Pairs are chosen such that the
+longer answer is the better one in half of those that have a better one. No conversation of the
+held-out part is in another.
 
 Prints for each set the held-out accuracy with its interval, that of the baselines, what was kept,
 and whether it is about what the person minds. Answers of the model are kept in --out.
@@ -50,7 +52,7 @@ def main() -> None:
     parser.add_argument("--model", default=str(data_file("pretrained")))
     parser.add_argument("--pairs", type=int, default=360, help="pairs of each set")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sets", nargs="+", choices=HIDDEN, default=list(HIDDEN))
+    parser.add_argument("--sets", nargs="+", choices=HIDDEN, default=[*HIDDEN][:3])
     parser.add_argument("--out", type=Path, default=Path("runs/recovered-rules"))
     given = parser.parse_args()
     engine = LocalEngine.load(given.model, batch_size=128)

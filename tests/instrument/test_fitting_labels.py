@@ -84,8 +84,8 @@ def test_words_that_turn_a_sentence_round_are_not_near() -> None:
         "The AI should tell the law.",
         "The AI should be legal.",
         "The AI should be illegal.",
-        "The AI should answer in 3 words.",
-        "The AI should answer in 5 words.",
+        "The AI should answer in 100 words.",
+        "The AI should answer in 1000 words.",
     ]
     assert near_in_words(texts) == {(0, 1)}
 

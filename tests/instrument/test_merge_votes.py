@@ -314,8 +314,9 @@ def test_what_is_left_out_is_told() -> None:
         "Pick. Options: (A) [[[me",
         "Rare.",
     ]
-    rows: list[list[int | None]] = [[1, 1, 1, 1]] + [[1, 1, 1, None]] * 11
-    rows[0][1] = 0
+    first: list[int | None] = [1, 0, 1, 1]
+    rest: list[int | None] = [1, 1, 1, None]
+    rows = [first, *[rest] * 11]
     found = ballots_of(texts, rows)
     report, constitution = merge(found, MergeConfig(groups=1, keep=1), "x")
     assert [p.id for p in constitution.principles] == ["statement-s0"]

@@ -24,14 +24,6 @@ _FAR = 75.0
 #: Two words from this likeness on, with the same first letter, are one word misspelt or bent.
 _MISSPELT = 85.0
 
-#: Words that turn a sentence round; sentences that differ in one are never near.
-_TURNING = frozenset(
-    (
-        *("no", "not", "never", "none", "nothing", "neither", "nor", "without", "avoid", "refuse"),
-        *("less", "more", "least", "most", "only", "unless", "cannot", "don't", "doesn't"),
-        *("shouldn't", "mustn't", "won't", "can't", "isn't", "aren't"),
-    )
-)
 #: Words that say little of what a sentence is about.
 _LITTLE = frozenset(
     (
@@ -51,8 +43,8 @@ def plain_words(text: str) -> str:
 def near_in_words(texts: Sequence[str]) -> set[tuple[int, int]]:
     """The pairs (i < j) of texts that hold the same words, in any order.
 
-    But for words that say little, and for one that is misspelt or bent ("answer", "answers"). Words
-    that turn a sentence round (*not*, *less*) and numbers must be the same ones.
+    But for words that say little, and for one that is misspelt or bent ("answer", "answers"). So
+    *not*, *less* or a number that only one of them holds keeps two apart.
     """
     words = [_words(text) for text in texts]
     in_order = [" ".join(sorted(each)) for each in words]
@@ -62,9 +54,6 @@ def near_in_words(texts: Sequence[str]) -> set[tuple[int, int]]:
 
 
 def _same_words(first: Sequence[str], second: Sequence[str]) -> bool:
-    turning = [sorted(w for w in each if w in _TURNING or w.isdigit()) for each in (first, second)]
-    if turning[0] != turning[1]:
-        return False
     mine, other = set(first) - set(second) - _LITTLE, set(second) - set(first) - _LITTLE
     return all(_one_word(word, other) for word in mine) and all(
         _one_word(word, mine) for word in other
@@ -72,7 +61,8 @@ def _same_words(first: Sequence[str], second: Sequence[str]) -> bool:
 
 
 def _one_word(word: str, others: set[str]) -> bool:
-    return any(o[0] == word[0] and fuzz.ratio(o, word) >= _MISSPELT for o in others)
+    letters = not any(c.isdigit() for c in word)
+    return letters and any(o[0] == word[0] and fuzz.ratio(o, word) >= _MISSPELT for o in others)
 
 
 def agreement(first: Floats, second: Floats) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ class Testimony(NamedTuple):
         names = tuple(self.principles[number] for number in kept)
         return Testimony(names, self.log_odds[:, kept], self.asked[:, kept], self.read[:, kept])
 
-    def rows(self, numbers: NDArray[np.bool_] | Sequence[int]) -> Testimony:
+    def rows(self, numbers: NDArray[np.integer[Any]] | Sequence[int]) -> Testimony:
         """On these comparisons only."""
         return Testimony(
             self.principles, self.log_odds[numbers], self.asked[numbers], self.read[numbers]
