@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,18 @@ def test_the_rl_stage_from_labels_to_elo(
     assert "PPO" not in told, "nothing that is done is done again"
 
 
+def ranked(folder: Path) -> str:
+    """A file with a few ranked answers: of all, a run tokenises more than it trains on."""
+    with data_file("prompts/ranked_answers.jsonl").open() as file:
+        (folder / "ranked.jsonl").write_text("".join(islice(file, 16)))
+    return str(folder / "ranked.jsonl")
+
+
 def test_kills_in_the_middle_of_each_training_change_nothing(
     small_recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
     """``kill -9`` at the first checkpoint of each training of the RL stage; then to the end."""
-    ranked = tmp_path / "ranked.jsonl"  # a few of them: each run would tokenise all
-    ranked.write_text("".join(data_file("prompts/ranked_answers.jsonl").open().readlines()[:16]))
-    pmp = {"file": str(ranked), "binarise": False}
+    pmp = {"file": ranked(tmp_path), "binarise": False}
     often = {"learning_rate": 3e-4, "batch_size": 4, "checkpoint_steps": 1}
     ppo = {**RL["ppo"], "steps": 4}
     given = {**RL, "pmp": {**pmp, **often}, "preference": often, "ppo": ppo}
@@ -147,9 +153,9 @@ def test_the_baselines_learn_from_human_labels(
     given = {**RL, "arms": arms, "harmlessness": {"prompts": harmful}, "held_out_model": False}
     given["held_out"] = 0.5
     given["pmp"] = {
-        "file": "microworld:prompts/ranked_answers.jsonl",
+        "file": ranked(tmp_path),
         "binarise": False,
-        "epochs": 0.02,
+        "epochs": 2,
         "learning_rate": 1e-3,
     }
     evaluation = {
