@@ -1,0 +1,1 @@
+"""The constitution as an instrument: to be tested, compared and explained."""
