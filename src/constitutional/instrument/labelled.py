@@ -12,6 +12,7 @@ from constitutional.constitution import Constitution, load_constitution
 from constitutional.errors import InputError, RunFolderError
 from constitutional.feedback import FeedbackConfig, Pair
 from constitutional.recipe import Recipe, Reinforcement, read_constitution
+from constitutional.recipe.reading import from_here
 from constitutional.runs import Manifest, Records, read_records
 from constitutional.runs.folder import CONSTITUTION, STAGES
 from constitutional.runs.manifest import read_run
@@ -50,7 +51,8 @@ class LabelledRun:
 
     def read(self, file: str) -> Constitution:
         """A constitution file as this run would read it, with the few-shot examples it names."""
-        found = read_constitution([file], self.recipe.few_shots, self.manifest.recipe_folder)
+        base = self.manifest.recipe_folder
+        found = read_constitution([from_here(file)], self.recipe.few_shots, base)
         assert found is not None
         return found
 
@@ -72,7 +74,7 @@ def labelled_run(path: Path) -> LabelledRun:
             f"{path} has no finished AI labels (stage {LABEL_STAGES[0]}): let the run get there, "
             "or give a run whose recipe has an RL stage with AI feedback"
         )
-    return LabelledRun(path, manifest, recipe, _constitution(path), labels)
+    return LabelledRun(path, manifest, recipe, _constitution(path, labels), labels)
 
 
 def pair_of(comparison: Comparison) -> Pair:
@@ -98,10 +100,16 @@ def _labels(path: Path, recipe: Recipe) -> Iterator[Labels]:
             yield Labels(stage, found, config, state)
 
 
-def _constitution(path: Path) -> Constitution:
-    if not (path / CONSTITUTION).is_file():
+def _constitution(path: Path, labels: Sequence[Labels]) -> Constitution:
+    kept = path / CONSTITUTION
+    if not kept.is_file():
         raise RunFolderError(
             f"{path} has no {CONSTITUTION}, so what it was labelled by is not known: put the run's "
             "constitution there (in YAML, as cai constitution convert writes it)"
         )
-    return load_constitution(path / CONSTITUTION)
+    found = load_constitution(kept)
+    if any(made.state.inputs.get("constitution") != found.fingerprint for made in labels):
+        raise RunFolderError(
+            f"{kept} is not the constitution that the run was labelled by: restore the file"
+        )
+    return found
