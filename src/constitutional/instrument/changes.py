@@ -1,4 +1,4 @@
-"""What differs between two constitutions, principle by principle. A principle is known by its id."""
+"""What differs between two constitutions, by principle; a principle is known by its id."""
 
 from __future__ import annotations
 

@@ -39,6 +39,8 @@ class Cost(BaseModel):
     of_comparisons: int
     questions: int
     of_questions: int
+    #: Questions of touched comparisons that an earlier call asked, which are in none of the others.
+    kept: int
     #: Requests to the engine for one question: several where it votes.
     requests_each: int
     prompt_tokens: int | None
@@ -49,9 +51,9 @@ class Cost(BaseModel):
     by_principle: dict[str, int]
 
 
-def cost(run: LabelledRun, labels: Labels, touched: Sequence[Asked]) -> Cost:
-    """The cost of labelling ``touched`` again."""
-    missing = [asking for asked in touched for asking in asked.missing]
+def cost(run: LabelledRun, labels: Labels, touched: Sequence[Asked], done: int = 0) -> Cost:
+    """The cost of labelling ``touched`` again, of which the first ``done`` are labelled already."""
+    missing = [asking for asked in touched[done:] for asking in asked.missing]
     there = sum(_questions(comparison, labels.config.votes) for comparison in labels.comparisons)
     share = len(missing) / there if there else 0.0
     spent = _spent(run, labels)
@@ -66,6 +68,7 @@ def cost(run: LabelledRun, labels: Labels, touched: Sequence[Asked]) -> Cost:
         of_comparisons=len(labels.comparisons),
         questions=len(missing),
         of_questions=there,
+        kept=sum(len(asked.missing) for asked in touched[:done]),
         requests_each=labels.config.votes if votes else 1,
         prompt_tokens=tokens,
         new_tokens=round(len(missing) * thought) if (thought := _thought(labels)) else 0,

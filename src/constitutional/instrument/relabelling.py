@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from constitutional.constitution import Constitution
 from constitutional.constitution.files import dump_constitution
@@ -31,8 +30,9 @@ from constitutional.instrument.labelled import LabelledRun, Labels, pair_of
 from constitutional.pipeline import execution_of
 from constitutional.recipe.reading import from_here
 from constitutional.runs import Progress, RunFolder
-from constitutional.runs.folder import CONSTITUTION
-from constitutional.runs.records import Comparison, Reading
+from constitutional.runs.folder import CONSTITUTION, STAGES
+from constitutional.runs.journal import count_records
+from constitutional.runs.records import Comparison
 from constitutional.stages.comparisons import feedback_model
 from constitutional.stages.context import Context
 
@@ -62,9 +62,7 @@ class Asked:
     def principles(self) -> frozenset[str]:
         """The principles that moved it: newly asked, asked otherwise, or asked no more."""
         before, after = self._questions(self.before), self._questions(self.after)
-        return frozenset(
-            name for name in {*before, *after} if before.get(name) != after.get(name)
-        )
+        return frozenset(name for name in {*before, *after} if before.get(name) != after.get(name))
 
     def _questions(self, askings: Sequence[Asking]) -> Mapping[str, list[object]]:
         """What each principle asks of the pair."""
@@ -93,7 +91,7 @@ class Both:
         return Asked(comparison, tuple(before), tuple(after), tuple(missing), sampled)
 
     def known(self, comparison: Comparison, *, sampled: bool) -> Known:
-        """The comparison's readings by what decides them. Raises InputError for a strange record."""
+        """A comparison's readings by what decides them. Raises InputError for a strange record."""
         before = self._before.askings(pair_of(comparison))
         try:
             dealt = dealt_out(before, comparison.readings, self._config.votes)
@@ -135,6 +133,16 @@ def touched(run: LabelledRun, labels: Labels, new: Constitution) -> Iterator[Ask
     return (asked for asked in map(both.asked, labels.comparisons) if asked.touched)
 
 
+def labelled_before(run: LabelledRun, labels: Labels, new: Constitution) -> int:
+    """How many of the touched comparisons, from the first on, an earlier call has labelled."""
+    folder = _folder(run, new) / STAGES / labels.stage
+    return count_records(folder) if folder.is_dir() else 0
+
+
+def _folder(run: LabelledRun, new: Constitution) -> Path:
+    return run.path / DIFFS / new.fingerprint[:16]
+
+
 @contextmanager
 def diff_folder(
     run: LabelledRun, new: Constitution, file: str, *, command: str, progress: Progress
@@ -147,7 +155,7 @@ def diff_folder(
     inputs = load_inputs(recipe, run.manifest.recipe_folder)
     recipe = recipe.model_copy(update={"constitution": (CONSTITUTION,), "few_shots": ()})
     with RunFolder.open(
-        run.path / DIFFS / new.fingerprint[:16],
+        _folder(run, new),
         recipe.model_dump(mode="json"),
         command=command,
         inputs=inputs.hashes,
@@ -198,4 +206,3 @@ def _same_engine(context: Context, labels: Labels, name: str) -> None:
 
 def _names(askings: Sequence[Asking]) -> list[str]:
     return [asking.principle.id for asking in askings]
-

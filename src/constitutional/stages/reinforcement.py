@@ -46,11 +46,15 @@ def train_preference_models(
     begin = _pretrained(context)
     shares = share_out(comparisons, rl.held_out, halves=rl.held_out_model)
     name = f"preference_model_{arm.name}"
-    first = train_preference_model(context, name, begin, rl.preference, shares.train, shares.held_out)
+    first = train_preference_model(
+        context, name, begin, rl.preference, shares.train, shares.held_out
+    )
     if not rl.held_out_model:
         return PreferenceModels(first, None)
     watching = f"{name}_held_out"
-    second = train_preference_model(context, watching, begin, rl.preference, shares.watch, shares.held_out)
+    second = train_preference_model(
+        context, watching, begin, rl.preference, shares.watch, shares.held_out
+    )
     return PreferenceModels(first, second)
 
 
