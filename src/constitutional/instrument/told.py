@@ -102,13 +102,13 @@ def _position(
         )
         return
     same = {name: list[bool]() for name in known}
-    for comparison in comparisons:
-        for group in by_principle(comparison.readings):
-            ab, ba = in_order(group, "ab"), in_order(group, "ba")
-            if group[0].principle in same and ab is not None and ba is not None:
-                if tells(ab) or tells(ba):
-                    # a is option (A) in the first order and (B) in the second
-                    same[group[0].principle].append((ab - 0.5) * (ba - 0.5) < 0)
+    for group in (g for comparison in comparisons for g in by_principle(comparison.readings)):
+        ab, ba = in_order(group, "ab"), in_order(group, "ba")
+        if group[0].principle not in same or ab is None or ba is None:
+            continue
+        if tells(ab) or tells(ba):
+            # a is option (A) in the first order and (B) in the second
+            same[group[0].principle].append((ab - 0.5) * (ba - 0.5) < 0)
     for name, letters in same.items():
         share = proportion(sum(letters), len(letters))
         if share is not None and share.low > POSITION:
