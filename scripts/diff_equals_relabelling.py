@@ -1,11 +1,12 @@
 """Whether ``cai constitution diff`` finds what labelling everything again finds, and what it asks.
 
-.venv/bin/python scripts/diff_equals_relabelling.py [--out FOLDER] [--comparisons 200]
+    .venv/bin/python scripts/diff_equals_relabelling.py [--out FOLDER] [--comparisons 200]
 
 A small run of the microworld with real models labels its comparisons by one principle each, in both
-orders, without and with a chain of thought. Then each changed constitution below labels them twice:
-only what changes (``diff``), and everything anew. Prints a row for each, and ends with 1 where one
-label or one flip differs, or more was asked than was said beforehand.
+orders, without and with a chain of thought. Then each changed constitution below (or those named by
+``--change``) labels them twice: only what changes (``diff``), and everything anew. Prints a row for
+each, and ends with 1 where one label or one flip differs, or where something else was asked than
+was said beforehand. What is made lies in the folder and is used again.
 """
 
 from __future__ import annotations
@@ -211,17 +212,21 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "diff-equals")
     arguments.add_argument("--comparisons", type=int, default=200)
+    arguments.add_argument("--change", action="append", help="Only this one (again for more).")
     given = arguments.parse_args()
     run = make_run(given.out, given.comparisons)
-    print("change | stage | comparisons touched | questions asked | flips | anew | largest |dp|")
+    print("| change | stage | comparisons touched | questions asked | flips | anew | furthest |")
     wrong = False
     for change, new in changed(run.constitution).items():
+        if given.change and change not in given.change:
+            continue
         for row in compare(run, change, new, given.out):
             wrong |= not row.same_flips or row.largest_difference > 1e-5 or row.asked != row.said
             print(
-                f"{row.change} | {row.stage} | {row.touched} of {given.comparisons} | "
+                f"| {row.change} | {row.stage} | {row.touched} of {given.comparisons} | "
                 f"{row.asked} of {row.of} | {row.flips} | {row.flips_anew} | "
-                f"{row.largest_difference:.1e}"
+                f"{row.largest_difference:.1e} |",
+                flush=True,
             )
     return int(wrong)
 

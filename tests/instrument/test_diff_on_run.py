@@ -13,6 +13,7 @@ from labelled_runs import make_run
 from constitutional.constitution import load_constitution
 from constitutional.constitution.files import dump_constitution
 from constitutional.engines import load_engine
+from constitutional.errors import InputError
 from constitutional.execution.here import Here
 from constitutional.feedback import FeedbackModel
 from constitutional.instrument.diff import Plan, make_diff, plan_diff
@@ -163,6 +164,8 @@ def test_thoughts_by_the_helpful_model(tmp_path: Path, changed: Path) -> None:
         for made in (relabelled(run, plan, 1), everything(plan, 1))
     ]
     assert thoughts[0] == thoughts[1]
+    with pytest.raises(InputError, match="has no preference model of rl_cai yet"):
+        make_diff(plan, command="", progress=QUIET, retraining=True)
 
 
 def test_the_command(cai: Cai, run: Path, tmp_path: Path) -> None:

@@ -20,7 +20,12 @@ from constitutional.instrument.relabelling import (
     labelled_before,
     touched,
 )
-from constitutional.instrument.retraining import Retraining, arms_trained_on, retrain
+from constitutional.instrument.retraining import (
+    Retraining,
+    arms_trained_on,
+    check_trained,
+    retrain,
+)
 from constitutional.instrument.shifts import Moved, Shift, shift
 from constitutional.runs import Progress, read_records
 from constitutional.runs.folder import STAGES
@@ -102,9 +107,11 @@ def make_diff(plan: Plan, *, command: str, progress: Progress, retraining: bool 
     """Ask what is missing, in the folder beside the run, and say what differs.
 
     What was asked there before is not asked again. With ``retraining`` the preference models of
-    the run are trained once more on the new labels.
+    the run are trained once more on the new labels. Raises InputError where it cannot be done.
     """
     run, shifts, trained = plan.run, [], []
+    if retraining:
+        check_trained(run)
     with diff_folder(run, plan.new, plan.file, command=command, progress=progress) as context:
         for labels, asked in plan.asked:
             items = [each.comparison for each in asked]

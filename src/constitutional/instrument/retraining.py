@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from constitutional.errors import InputError
 from constitutional.evaluation.differences import paired_difference
 from constitutional.evaluation.intervals import Estimate, proportion
 from constitutional.instrument.labelled import LabelledRun, Labels
@@ -19,7 +20,7 @@ from constitutional.runs import fingerprint_of, read_records
 from constitutional.runs.folder import STAGES
 from constitutional.runs.records import Comparison
 from constitutional.runs.stage import STAGE, read_state
-from constitutional.stages.arms import Arm, arms_of
+from constitutional.stages.arms import ARMS, Arm, arms_of
 from constitutional.stages.comparisons import Comparisons
 from constitutional.stages.context import Context
 from constitutional.stages.reinforcement import (
@@ -60,6 +61,17 @@ def arms_trained_on(context: Context, labels: Labels) -> list[Arm]:
     """The arms whose preference models are trained on these labels."""
     kind = "ai_cot" if labels.stage.endswith("cot") else "ai"
     return [arm for arm in arms_of(context) if arm.harmlessness == kind]
+
+
+def check_trained(run: LabelledRun) -> None:
+    """Raise InputError where a preference model is not made yet that would be compared with."""
+    for arm in run.reinforcement.arms:
+        folder = run.path / STAGES / f"preference_model_{arm}" / "result"
+        if ARMS[arm].harmlessness in ("ai", "ai_cot") and not folder.is_dir():
+            raise InputError(
+                f"{run.path} has no preference model of {arm} yet: let the run get there, or leave "
+                "--retrain out"
+            )
 
 
 def retrain(
