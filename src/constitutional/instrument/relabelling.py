@@ -1,10 +1,10 @@
 """Labels of a run by another constitution: only what that constitution asks anew is asked.
 
-A pair draws its principles by seed over the list of principles (:mod:`constitutional.feedback.
-drawing`), so the questions of both constitutions are known before anything is asked. Where a text
-changes, the questions of those pairs that drew it are new. Where a principle comes, goes or changes
-its weight, the shares of all change with it, and so do the draws of some pairs that never met it:
-these are asked anew as well, for a run of the new constitution would ask them, and are counted.
+A pair draws its principles by seed over the list of principles (``feedback/drawing.py``), so the
+questions of both constitutions are known before anything is asked. Where a text changes, the
+questions of those pairs that drew it are new. Where a principle comes, goes or changes its weight,
+the shares of those behind it move, and so do the draws of some pairs that never met it: these are
+asked anew as well, for a run of the new constitution would ask them, and are counted.
 
 What was asked already is taken from the run, and what is asked here is kept in a folder beside it::
 
