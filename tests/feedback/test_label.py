@@ -235,7 +235,7 @@ def test_several_principles_are_different_ones_and_averaged(constitution: Consti
         drawn |= {first.principle, second.principle}
     assert len(drawn) == 4
     more = FeedbackModel(engine, constitution, FeedbackConfig(principles_per_pair=9), 1)
-    assert len(set(more.principles_for("1"))) == 4, "all, where there are fewer"
+    assert len(set(more.drawing.principles_for("1"))) == 4, "all, where there are fewer"
 
 
 def voting(*answers: str) -> ScriptedEngine:

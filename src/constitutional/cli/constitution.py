@@ -66,3 +66,42 @@ def convert(
 
     save_constitution(load_constitution(file), to, form)
     print(f"{to}: written as {form}")
+
+
+On = Annotated[
+    Path | None, typer.Option("--on", help="The folder of a run whose labels are looked at.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(short_help="Say what is wrong with a constitution, and what to do.")
+def lint(file: File, on: On = None, as_json: Json = False) -> None:
+    """Halves, duplicates, contradictions; with a run also what its labels say of each principle.
+
+    Exits with 1 where a finding is an error.
+    """
+    from constitutional.cli.instrument.lint import lint as show_findings
+
+    show_findings(file, on, as_json=as_json)
+
+
+@app.command(short_help="What differs between two constitutions, and what that does to a run.")
+def diff(
+    old: Annotated[str, typer.Argument(help="A constitution; with --on, the run's own.")],
+    new: Annotated[str, typer.Argument(help="The constitution that it is compared with.")],
+    on: On = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Label again what changes, without being asked.")
+    ] = False,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train the preference models on the new labels too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """What differs; with a run the cost of labelling again what changes, then its effect.
+
+    What is asked is kept in RUN/diffs, and is not asked again.
+    """
+    from constitutional.cli.instrument.diff import diff as show_difference
+
+    show_difference(old, new, on, yes=yes, retrain=retrain, as_json=as_json)

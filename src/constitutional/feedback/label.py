@@ -19,70 +19,34 @@ Choices that the paper leaves open:
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
-from constitutional.constitution import Constitution, Principle
+from constitutional.constitution import Constitution
 from constitutional.dialogue import Conversation, prompt_id
 from constitutional.engines.base import Engine, Prompt, SamplingParams, remembering
 from constitutional.engines.draw import draw
 from constitutional.errors import EngineError, InputError
 from constitutional.feedback import verdicts
 from constitutional.feedback.asking import (
-    Shot,
     cot_prompt,
-    cot_shot,
     plain_prompt,
-    plain_shot,
     reasoning_stops,
 )
+from constitutional.feedback.drawing import Asking, Drawing
 from constitutional.feedback.pairs import Pair
-from constitutional.feedback.question import CHOICES, Question, check_principle, imitation
+from constitutional.feedback.question import CHOICES, check_principle, imitation
 from constitutional.feedback.settings import FeedbackConfig
 from constitutional.feedback.verdicts import Verdict, as_label, combined
 from constitutional.runs.records import Comparison, Reading, Sample
-from constitutional.runs.seeds import derive_seed
 
 Goal = Literal["harmlessness", "helpfulness"]
-Order = Literal["ab", "ba"]
+#: Readings that are there already, by what decides them (:meth:`Asking.decided_by`).
+Known = Mapping[Hashable, Sequence[Reading]]
 
 #: Room for a letter in parentheses, however a tokenizer cuts it.
 _VOTE = SamplingParams(max_new_tokens=8)
-
-
-@dataclass(frozen=True)
-class _Asking:
-    """One question to the engine. ``number`` tells the principles of a pair apart."""
-
-    pair: Pair
-    number: int
-    principle: Principle
-    order: Order
-    shots: tuple[Shot, ...]
-    sample: int = 0
-    reasoning: Sample | None = None
-
-    @property
-    def question(self) -> Question:
-        a, b = (self.pair.a, self.pair.b) if self.order == "ab" else (self.pair.b, self.pair.a)
-        return Question(self.pair.prompt, self.principle.comparison, a, b)
-
-    def seed(self, run_seed: int, draw: str, *more: int) -> int:
-        # Without the order: an exchange of the answers then exchanges the readings, and no more.
-        return derive_seed(run_seed, draw, self.pair.id, self.number, self.sample, *more)
-
-    def reading(self, verdict: Verdict, votes: int = 0) -> Reading:
-        first = verdict.prob_first
-        return Reading(
-            principle=self.principle.id,
-            order=self.order,
-            prob_a=first if first is None or self.order == "ab" else 1 - first,
-            unreadable=verdict.unreadable,
-            reasoning=self.reasoning,
-            votes=votes,
-        )
 
 
 class FeedbackModel:
@@ -99,16 +63,38 @@ class FeedbackModel:
         self._constitution = constitution
         self._config = config or FeedbackConfig()
         self._seed = seed
+        self.drawing = Drawing(constitution, self._config, seed)
         self._check()
 
-    def label(self, pairs: Sequence[Pair], goal: Goal = "harmlessness") -> list[Comparison]:
+    @property
+    def sampled(self) -> bool:
+        """Whether readings depend on a seed: there are thoughts, or votes."""
+        return self._config.cot or not self._engine.capabilities.logprobs
+
+    def label(
+        self,
+        pairs: Sequence[Pair],
+        goal: Goal = "harmlessness",
+        known: Sequence[Known] | None = None,
+    ) -> list[Comparison]:
         """One comparison for each pair, in order; all questions go to the engine together.
 
         A pair that is not usable is not asked about: its comparison has no readings and no label.
+        Nor is a question whose readings are ``known``, which are then those of the comparison;
+        ``known`` has an entry for each pair.
         """
-        askings = [self._askings(pair) if pair.usable else [] for pair in pairs]
+        askings = [self.drawing.askings(pair) for pair in pairs]
+        places = [
+            (asking, there.get(asking.decided_by(sampled=self.sampled)))
+            for of_pair, there in zip(askings, known or [{}] * len(pairs), strict=True)
+            for asking in of_pair
+        ]
         with remembering(self._engine):
-            read = iter(self._read([asking for of_pair in askings for asking in of_pair]))
+            fresh = iter(self._read([asking for asking, there in places if there is None]))
+        read = (
+            next(fresh) if there is None else [asking.again(reading) for reading in there]
+            for asking, there in places
+        )
         return [
             self._comparison(pair, [r for _ in of_pair for r in next(read)], goal)
             for pair, of_pair in zip(pairs, askings, strict=True)
@@ -126,52 +112,7 @@ class FeedbackModel:
             raise EngineError(f"{self._engine.name} gave no readable verdict: {'; '.join(why)}")
         return comparison.prob_a, 1 - comparison.prob_a
 
-    def principles_for(self, pair_id: str) -> tuple[Principle, ...]:
-        """The principles that a pair is compared by: different ones, drawn by weight.
-
-        All of them, where the constitution has fewer than are asked for.
-        """
-        rng = random.Random(derive_seed(self._seed, "feedback principle", pair_id))
-        rest = list(self._constitution.comparing)
-        drawn = []
-        for _ in range(min(self._config.principles_per_pair, len(rest))):
-            drawn.append(rng.choices(rest, weights=[p.weight for p in rest])[0])
-            rest.remove(drawn[-1])
-        return tuple(drawn)
-
-    def orders_for(self, pair_id: str) -> tuple[Order, ...]:
-        """The orders in which a pair is shown."""
-        if self._config.orders == "both":
-            return ("ab", "ba")
-        rng = random.Random(derive_seed(self._seed, "feedback order", pair_id))
-        return (rng.choice(("ab", "ba")),)
-
-    def _askings(self, pair: Pair) -> list[_Asking]:
-        if not pair.prompt.turns or pair.prompt.last.role != "human":
-            raise InputError(f"the prompt of pair {pair.id!r} must end in a human turn")
-        principles = self.principles_for(pair.id)
-        shots = [self._shots(pair.id, number) for number in range(len(principles))]
-        return [
-            _Asking(pair, number, principle, order, shots[number], sample)
-            for number, principle in enumerate(principles)
-            for order in self.orders_for(pair.id)
-            for sample in range(self._config.cot_samples)
-        ]
-
-    def _shots(self, pair_id: str, number: int) -> tuple[Shot, ...]:
-        examples, limit = self._constitution.few_shots, self._config.few_shots
-        asked = random.Random(derive_seed(self._seed, "feedback few-shots", pair_id, number))
-        drawing = asked.randrange(self._config.few_shot_draws)
-
-        def drawn(place: int) -> tuple[str, random.Random]:
-            rng = random.Random(derive_seed(self._seed, "feedback few-shot", drawing, place))
-            return self._constitution.draw_comparison_principle(rng).comparison, rng
-
-        if self._config.cot:
-            return tuple(cot_shot(x, drawn(i)[0]) for i, x in enumerate(examples.cot[:limit]))
-        return tuple(plain_shot(x, *drawn(i)) for i, x in enumerate(examples.comparison[:limit]))
-
-    def _read(self, askings: Sequence[_Asking]) -> list[list[Reading]]:
+    def _read(self, askings: Sequence[Asking]) -> list[list[Reading]]:
         """The readings of each question, in order; what cannot be asked is unreadable."""
         # first, for an engine may find out here that it lacks them, before anything is reasoned
         weigh = self._weigh if self._engine.capabilities.logprobs else self._vote
@@ -193,7 +134,7 @@ class FeedbackModel:
             for asking, fault in zip(askings, faults, strict=True)
         ]
 
-    def _reason(self, askings: Sequence[_Asking]) -> list[_Asking]:
+    def _reason(self, askings: Sequence[Asking]) -> list[Asking]:
         style = self._engine.style
         samples = draw(
             self._engine,
@@ -203,14 +144,14 @@ class FeedbackModel:
         )
         return [replace(x, reasoning=s) for x, s in zip(askings, samples, strict=True)]
 
-    def _weigh(self, askings: Sequence[_Asking]) -> list[list[Reading]]:
+    def _weigh(self, askings: Sequence[Asking]) -> list[list[Reading]]:
         scores = self._engine.choice_logprobs([self._prompt(x) for x in askings], CHOICES)
         return [
             [asking.reading(verdicts.from_logprobs(*pair))]
             for asking, pair in zip(askings, scores, strict=True)
         ]
 
-    def _vote(self, askings: Sequence[_Asking]) -> list[list[Reading]]:
+    def _vote(self, askings: Sequence[Asking]) -> list[list[Reading]]:
         votes = range(self._config.votes)
         completions = self._engine.sample(
             [self._prompt(x) for x in askings for _ in votes],
@@ -225,7 +166,7 @@ class FeedbackModel:
         )
         return [[asking.reading(next(voted), votes=1) for _ in votes] for asking in askings]
 
-    def _prompt(self, asking: _Asking) -> Prompt:
+    def _prompt(self, asking: Asking) -> Prompt:
         style = self._engine.style
         if asking.reasoning is None:
             return plain_prompt(asking.question, asking.shots, style)

@@ -35,7 +35,7 @@ def load_recipe(
         if seed is not None:
             data["seed"] = seed
         if constitution:
-            data["constitution"] = [_from_here(name) for name in constitution]
+            data["constitution"] = [from_here(name) for name in constitution]
         try:
             return Recipe.model_validate(data)
         except ValidationError as error:
@@ -62,7 +62,8 @@ def text_of(path: Path, what: str = "a recipe") -> str:
         raise RecipeError(f"expected {what} in YAML, but {reason}", path=path) from None
 
 
-def _from_here(name: str) -> str:
+def from_here(name: str) -> str:
+    """A constitution that a user names on the command line, as a path from anywhere."""
     return name if name == "default" or name.startswith(MICROWORLD) else str(Path(name).absolute())
 
 

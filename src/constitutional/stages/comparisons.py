@@ -16,7 +16,7 @@ from constitutional.feedback.settings import FeedbackConfig, PairsConfig
 from constitutional.feedback.verdicts import by_principle
 from constitutional.inputs import HumanData
 from constitutional.preference.settings import Goal
-from constitutional.recipe import SNAPSHOTS
+from constitutional.recipe import SNAPSHOTS, Recipe
 from constitutional.runs import Records
 from constitutional.runs.records import Comparison
 from constitutional.stages.arms import Arm, settings
@@ -125,7 +125,7 @@ def _ai(context: Context, start: Path, *, cot: bool) -> Records[Comparison]:
     work = AILabels(
         writers=_writers(context, start),
         pairs=rl.pairs,
-        feedback_model=_feedback_model(context, asked),
+        feedback_model=feedback_model(context, asked),
         constitution=context.constitution,
         feedback=asked,
         seed=context.recipe.seed,
@@ -270,14 +270,22 @@ def _writers(context: Context, start: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(paths))
 
 
-def _feedback_model(context: Context, asked: FeedbackConfig) -> str:
-    """The pretrained model, or with a chain of thought the helpful one (the paper, s. 4.1).
+def feedback_model(context: Context, asked: FeedbackConfig) -> str:
+    """The engine that labels: the one :func:`labeller` names, by the name it is loaded by."""
+    name = labeller(context.recipe, asked)
+    if name == "helpful":
+        return context.helpful_model.path
+    return context.inputs.pretrained_model.path if name == "pretrained" else name
+
+
+def labeller(recipe: Recipe, asked: FeedbackConfig) -> str:
+    """``pretrained``, with a chain of thought ``helpful`` (the paper, s. 4.1), or an engine.
 
     An engine that the recipe names labels with and without one.
     """
-    rl, _ = settings(context)
-    if rl.feedback_model in context.inputs.engines:
-        return rl.feedback_model
-    if asked.cot or rl.feedback_model == "helpful":
-        return context.helpful_model.path
-    return context.inputs.pretrained_model.path
+    if recipe.rl is None:
+        raise ValueError("the recipe has no RL stage")
+    name = recipe.rl.feedback_model
+    if name in recipe.engines:
+        return name
+    return "helpful" if asked.cot or name == "helpful" else "pretrained"

@@ -36,11 +36,15 @@ def train_preference_models(
     begin = _pretrained(context)
     shares = shares_of(context, comparisons)
     name = f"preference_model_{arm.name}"
-    first = _train(context, name, begin, rl.preference, shares.train, shares.held_out)
+    first = train_preference_model(
+        context, name, begin, rl.preference, shares.train, shares.held_out
+    )
     if not rl.held_out_model:
         return PreferenceModels(first, None)
     watching = f"{name}_held_out"
-    second = _train(context, watching, begin, rl.preference, shares.watch, shares.held_out)
+    second = train_preference_model(
+        context, watching, begin, rl.preference, shares.watch, shares.held_out
+    )
     return PreferenceModels(first, second)
 
 
@@ -82,7 +86,7 @@ def _pretrained(context: Context) -> Begin:
     return Begin(str(result), context.run.fingerprint(name))
 
 
-def _train(
+def train_preference_model(
     context: Context,
     name: str,
     begin: Begin,
@@ -90,6 +94,8 @@ def _train(
     train: Sequence[Comparison],
     held_out: Sequence[Comparison],
 ) -> Path:
+    """The folder of a preference model, trained as a stage of the run."""
+
     def make(work: Path) -> None:
         job = PreferenceTraining(
             model=begin.model,
@@ -234,7 +240,7 @@ def preference_metrics(
     shares = shares_of(context, comparisons)
     model = PreferenceModel.load(models.trained_against, device=context.recipe.models.device)
     report = preference_report(model, shares.held_out)
-    judged = preference_report(model, _by_the_judge(context, shares.held_out))
+    judged = preference_report(model, by_the_judge(context, shares.held_out))
     return {
         **{f"{goal}_accuracy": card.accuracy for goal, card in judged.goals.items()},
         "ece": report.all.ece,
@@ -242,7 +248,7 @@ def preference_metrics(
     }
 
 
-def _by_the_judge(context: Context, comparisons: Sequence[Comparison]) -> list[Comparison]:
+def by_the_judge(context: Context, comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The comparisons with the judge's preferences in place of AI labels; ties left out.
 
     A soft label may be of a principle that is silent, and then has no right side. Without a judge

@@ -1,0 +1,1 @@
+"""Commands that treat a constitution as an instrument."""
