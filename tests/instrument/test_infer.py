@@ -12,9 +12,9 @@ import worlds
 from constitutional.constitution import Constitution, load_constitution, save_constitution
 from constitutional.engines import ScriptedEngine, TextPrompt
 from constitutional.errors import InputError, RunFolderError
+from constitutional.instrument.comparisons import cluster_of, read_labelled
 from constitutional.instrument.inferred import Result
 from constitutional.instrument.inferring import InferConfig, divide, infer
-from constitutional.instrument.labelled import cluster_of, read_labelled
 from constitutional.instrument.proposing import Proposal, propose, question, read_proposals
 from constitutional.microworld import language as say
 from constitutional.microworld.principles import every_principle

@@ -63,8 +63,8 @@ def infer(
     """
     from constitutional.cli.constitution_infer_run import Inference, show_inferred
     from constitutional.errors import InputError
+    from constitutional.instrument.comparisons import drawn, read_labelled
     from constitutional.instrument.inferring import InferConfig, divide
-    from constitutional.instrument.labelled import drawn, read_labelled
 
     if (generator is None) == (candidates is None):
         raise InputError("candidates come from a model or a file: give --generator or --candidates")
@@ -105,7 +105,7 @@ def audit(
     from constitutional.errors import InputError
     from constitutional.instrument.auditing import audit as audited
     from constitutional.instrument.auditing import stored_readings
-    from constitutional.instrument.labelled import drawn, read_labelled
+    from constitutional.instrument.comparisons import drawn, read_labelled
 
     found = read_labelled(comparisons, goal=goal.value, stage=stage, seed=seed)
     ours = found.constitution if constitution is None else load_constitution(constitution)

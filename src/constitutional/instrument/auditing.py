@@ -17,9 +17,9 @@ from constitutional.constitution import Principle
 from constitutional.errors import InputError
 from constitutional.evaluation.intervals import Estimate
 from constitutional.instrument.alike import groups
+from constitutional.instrument.comparisons import cluster_of, split
 from constitutional.instrument.fitting import Floats, fit, hits, resampled
 from constitutional.instrument.inferred import accuracy_of
-from constitutional.instrument.labelled import cluster_of, split
 from constitutional.instrument.testimony import Testimony, labels_of, read_testimony
 from constitutional.runs.records import Comparison
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from constitutional.constitution import Constitution, Principle
 from constitutional.evaluation.choices import share_by_conversation
 from constitutional.evaluation.intervals import Estimate
+from constitutional.instrument.comparisons import cluster_of
 from constitutional.instrument.fitting import Floats
-from constitutional.instrument.labelled import cluster_of
 from constitutional.runs.records import Comparison
 
 

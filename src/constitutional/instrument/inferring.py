@@ -26,6 +26,7 @@ from constitutional.evaluation.differences import paired_difference
 from constitutional.evaluation.intervals import Estimate
 from constitutional.instrument.alike import groups
 from constitutional.instrument.baselines import bag_of_words, longer
+from constitutional.instrument.comparisons import cluster_of, split
 from constitutional.instrument.fitting import Floats, Selection, hits, select
 from constitutional.instrument.inferred import (
     Accuracy,
@@ -35,7 +36,6 @@ from constitutional.instrument.inferred import (
     accuracy_of,
     written,
 )
-from constitutional.instrument.labelled import cluster_of, split
 from constitutional.instrument.testimony import Testimony, labels_of, testify
 from constitutional.runs import Progress, RunFolder
 from constitutional.runs.records import Comparison
