@@ -78,6 +78,7 @@ LAYERS = {
     "jobs": "whole",
     "stages": "whole",
     "handover": "whole",
+    "instrument": "whole",
     "reading": "face",
     "arena": "face",
     "cli": "face",

@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from constitutional.cli.attribution import attribute
+
 app = typer.Typer(
     help="Check, show and convert constitutions.", no_args_is_help=True, rich_markup_mode=None
 )
+app.command()(attribute)
 
 File = Annotated[str, typer.Argument(help="A constitution file of any known format, or 'default'.")]
 

@@ -1,0 +1,1 @@
+"""The constitution as an instrument: something to test, compare and explain."""
