@@ -7,9 +7,9 @@ all of them the same first responses, and no more. The effect of a principle is 
 SL-CAI complies with held-out harmful prompts (five answers to each of 200) without it. It is set
 beside the push that `cai constitution attribute` finds for it in the whole run alone.
 
-Prints Markdown for the lab book from all seeds that are done, each with Spearman's correlation over
-the principles, and over the means of the seeds with a permutation test and an interval. Runs and
-answers that are done are not done again. With `--table` nothing is run.
+Prints Markdown for the lab book from what is there: by seed, and over the means of several, with
+Spearman's correlation over the principles. Runs and answers that are done are not done again. With
+`--table` no run is made; answers are sampled from the runs that are finished.
 """
 
 from __future__ import annotations
@@ -43,17 +43,23 @@ from constitutional.instrument.attribution.ranks import (
 
 ANSWERS = 5
 WHOLE = "full"
+#: Principles of which a correlation is said.
+MINIMUM = 4
 #: Harmful compliance by kind, and ``all``.
 Shares = Mapping[str, float]
 
 
 class Seed(NamedTuple):
-    """By principle, in points of held-out harm: what was predicted and what was measured."""
+    """By principle, in points of harm; None where a run is not done.
+
+    ``revised`` is what became of the last revisions, which SL-CAI learns from.
+    """
 
     number: int
     predicted: Mapping[str, Estimate | None]
-    measured: Mapping[str, float]
-    own_predicted: Mapping[str, float | None]
+    measured: Mapping[str, float | None]
+    revised: Mapping[str, float | None]
+    own_predicted: Mapping[str, Estimate | None]
     own_measured: Mapping[str, float | None]
 
 
@@ -67,7 +73,9 @@ def main() -> None:
     given = parser.parse_args()
     named = yaml.safe_load(given.recipe.read_text())["constitution"]
     whole = load_constitution(given.recipe.parent / named)
-    if not given.table:
+    if given.table:
+        measure_all(whole, given.out, range(given.seeds))
+    else:
         run_all(whole, given.recipe, given.out, range(given.seeds), given.jobs)
     seeds = [
         found
@@ -116,13 +124,26 @@ def run(recipe: Path, constitution: Path | None, folder: Path, seed: int) -> Pat
         # the same seed gives the same run with as many threads
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+    measure(folder)
+    return folder
+
+
+def measure_all(whole: Constitution, out: Path, seeds: Sequence[int]) -> None:
+    """The answers of the runs that are finished."""
+    for seed in seeds:
+        for name in constitutions(whole):
+            if (folder := out / f"seed-{seed}" / name).joinpath("metrics.json").is_file():
+                measure(folder)
+
+
+def measure(folder: Path) -> None:
+    """How much SL-CAI of a run complies, beside the run's folder."""
     measured = measured_file(folder)
     if not measured.is_file():
         shares = complies(str(folder / "stages/sl_cai/result"))
         part = measured.with_suffix(".part")
         part.write_text(json.dumps(shares))
         part.rename(measured)
-    return folder
 
 
 def measured_file(folder: Path) -> Path:
@@ -159,34 +180,44 @@ def complies(model: str) -> Shares:
 
 
 def seed_of(whole: Constitution, folder: Path, number: int) -> Seed | None:
-    """None where one of its runs is not done."""
+    """What is there of a seed; None without the whole run or any other."""
     files = {name: measured_file(folder / name) for name in constitutions(whole)}
-    if not all(file.is_file() for file in files.values()):
-        return None
-    shares: dict[str, Shares] = {name: json.loads(file.read_text()) for name, file in files.items()}
-
-    def effect(principle: Principle, *kinds: str) -> float | None:
-        """Without the principle less with it, in points."""
-        without = shares[f"without-{principle.id}"]
-        return fmean(100 * (without[k] - shares[WHOLE][k]) for k in kinds) if kinds else None
-
-    pushes = pushes_of(folder / WHOLE)
-    own_pushes = {
-        p.id: pushes_of(folder / WHOLE, own_kinds(p, shares[WHOLE])).get(p.id)
-        for p in whole.principles
-        if own_kinds(p, shares[WHOLE])
+    shares: dict[str, Shares] = {
+        name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()
     }
+    if WHOLE not in shares or len(shares) < 2:
+        return None
+    revised = {name: last_round(folder / name) for name in shares}
+    pushes = pushes_of(folder / WHOLE)
+    own = {p.id: [tag for tag in p.tags if tag in shares[WHOLE]] for p in whole.principles}
+
+    def effect(principle: Principle, kinds: Sequence[str]) -> float | None:
+        """Without the principle less with it, in points."""
+        without = shares.get(f"without-{principle.id}")
+        if without is None or not kinds:
+            return None
+        return fmean(100 * (without[kind] - shares[WHOLE][kind]) for kind in kinds)
+
     return Seed(
         number,
         {p.id: pushes.get(p.id) for p in whole.principles},
-        {p.id: effect(p, "all") or 0.0 for p in whole.principles},
-        {name: push and push.value for name, push in own_pushes.items()},
-        {p.id: effect(p, *own_kinds(p, shares[WHOLE])) for p in whole.principles},
+        {p.id: effect(p, ["all"]) for p in whole.principles},
+        {
+            p.id: 100 * (revised[name] - revised[WHOLE])
+            if (name := f"without-{p.id}") in revised
+            else None
+            for p in whole.principles
+        },
+        {name: pushes_of(folder / WHOLE, kinds).get(name) for name, kinds in own.items() if kinds},
+        {p.id: effect(p, own[p.id]) for p in whole.principles},
     )
 
 
-def own_kinds(principle: Principle, shares: Shares) -> tuple[str, ...]:
-    return tuple(tag for tag in principle.tags if tag in shares)
+def last_round(folder: Path) -> float:
+    """The share of the last revisions that comply."""
+    rounds = json.loads((folder / "metrics.json").read_text())["revision_rounds"]
+    share: float = rounds[-1]["harmful_compliance"]["value"]
+    return share
 
 
 def pushes_of(folder: Path, kinds: Sequence[str] = ()) -> dict[str, Estimate]:
@@ -208,52 +239,67 @@ def pushes_of(folder: Path, kinds: Sequence[str] = ()) -> dict[str, Estimate]:
 
 
 def print_tables(whole: Constitution, seeds: Sequence[Seed]) -> None:
-    print("Points of held-out harmful compliance more without the principle.\n")
+    names = [p.id for p in whole.principles]
+    print("Points of held-out harmful compliance more without the principle; 95% intervals.\n")
     head = [
         "principle",
         *(f"{what}, seed {s.number}" for s in seeds for what in ("push", "effect")),
     ]
     print("| " + " | ".join([*head, "own kinds: push", "own kinds: effect"]) + " |")
     print("| --- |" + " ---: |" * (len(head) + 1))
-    for p in whole.principles:
+    for n in names:
         cells = [
             cell
             for s in seeds
-            for cell in (with_interval(s.predicted[p.id]), f"{s.measured[p.id]:+.1f}")
+            for cell in (
+                with_interval(s.predicted[n]),
+                signed(s.revised[n]),
+                signed(s.measured[n]),
+            )
         ]
-        own = [mean_of([s.own_predicted.get(p.id) for s in seeds])]
-        own.append(mean_of([s.own_measured.get(p.id) for s in seeds]))
-        print("| " + " | ".join([p.id, *cells, *own]) + " |")
+        own = [mean_or_none([value(s.own_predicted.get(n)) for s in seeds])]
+        own.append(mean_or_none([s.own_measured[n] for s in seeds]))
+        print("| " + " | ".join([n, *cells, *map(signed, own)]) + " |")
     print()
-    names = [p.id for p in whole.principles]
-    table = [
-        [(push.value if (push := s.predicted[n]) else None, s.measured[n]) for n in names]
-        for s in seeds
-    ]
-    values = [spearman(*columns(row)) for row in table]
-    for s, value in zip(seeds, values, strict=True):
-        print(f"Seed {s.number}: Spearman {value:.3f} over {len(names)} principles.")
-    if len(values) > 1:
-        over = mean(values)
-        print(
-            f"Mean over seeds: {over.value:.3f} ({over.low:.3f} to {over.high:.3f}), Student's t."
-        )
+    table = [[(value(s.predicted[n]), s.measured[n]) for n in names] for s in seeds]
+    values = []
+    for s, row in zip(seeds, table, strict=True):
+        pushes, effects = columns(row)
+        print(f"Seed {s.number}: {said(pushes, effects)} of {len(names)}.")
+        values += [spearman(pushes, effects)] if len(pushes) > 1 else []
+    if len(seeds) < 2:
+        return
+    over = mean(values)
+    print(f"Mean over seeds: {over.value:.3f} ({over.low:.3f} to {over.high:.3f}), Student's t.")
     averaged = [
-        (mean_or_none([row[i][0] for row in table]), fmean(row[i][1] for row in table))
+        (mean_or_none([row[i][0] for row in table]), mean_or_none([row[i][1] for row in table]))
         for i in range(len(names))
     ]
-    pushes, effects = columns(averaged)
+    print(f"Means of {len(seeds)} seeds: {said(*columns(averaged))}.")
+
+
+def said(pushes: list[float], effects: list[float]) -> str:
+    """The correlation, its bootstrap over principles, and how likely chance alone makes it."""
+    if len(pushes) < MINIMUM:
+        return f"too few runs are done to compare {len(pushes)} principles"
     low, high = bootstrap_spearman(pushes, effects, draws=10_000, seed=0)
-    print(
-        f"Means of {len(seeds)} seeds: Spearman {spearman(pushes, effects):.3f} over {len(pushes)} "
-        f"principles ({low:.2f} to {high:.2f}, 95% bootstrap over principles; as much by chance in "
-        f"{100 * permutation_share(pushes, effects):.2f}% of the orders)."
+    chance = 100 * permutation_share(pushes, effects)
+    return (
+        f"Spearman {spearman(pushes, effects):.3f} ({low:.2f} to {high:.2f}, bootstrap over "
+        f"principles; as much in {chance:.2f}% of all orders), {len(pushes)} principles"
     )
 
 
-def columns(pairs: Sequence[tuple[float | None, float]]) -> tuple[list[float], list[float]]:
-    known = [(first, second) for first, second in pairs if first is not None]
-    return [first for first, _ in known], [second for _, second in known]
+def columns(
+    pairs: Sequence[tuple[float | None, float | None]],
+) -> tuple[list[float], list[float]]:
+    """What was predicted and what was measured, where both are known."""
+    known = [(push, effect) for push, effect in pairs if push is not None and effect is not None]
+    return [push for push, _ in known], [effect for _, effect in known]
+
+
+def value(push: Estimate | None) -> float | None:
+    return None if push is None else push.value
 
 
 def mean_or_none(values: Sequence[float | None]) -> float | None:
@@ -261,9 +307,8 @@ def mean_or_none(values: Sequence[float | None]) -> float | None:
     return fmean(known) if len(known) == len(values) else None
 
 
-def mean_of(values: Sequence[float | None]) -> str:
-    found = mean_or_none(values)
-    return "" if found is None else f"{found:+.1f}"
+def signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1f}"
 
 
 def with_interval(push: Estimate | None) -> str:

@@ -1,4 +1,4 @@
-"""Attribution by counting: small records whose pushes are sums done by hand, and a simulated run."""
+"""Attribution by counting: records whose pushes are sums done by hand, and a simulated run."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_an_example_is_touched_by_the_rounds_up_to_it() -> None:
 
 
 def test_push_is_what_a_run_without_the_principle_lacks() -> None:
-    """Simulated: revisions by ``p`` turn 60% of one kind, by ``q`` 20% of all, by ``r`` undo 10%."""
+    """Simulated: ``p`` turns 60% of one kind, ``q`` 20% of all, ``r`` undoes 10%."""
     weights = {"p": 3, "q": 2, "r": 1}
     with_p, without_p = (
         simulated({n: w for n, w in weights.items() if n != left_out}, seed)

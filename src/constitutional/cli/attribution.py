@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from constitutional.instrument.attribution import AnswerAttribution, Attribution
 
 _SHOWN = 10
+#: A name of so many letters is not broken.
+_WIDTH = 20
 
 
 def attribute(
@@ -72,25 +74,24 @@ def _show_change(found: Attribution) -> None:
     table = Table(
         title="What pushed, by principle",
         caption="Push: points of the behaviour that what is learned from would lack without the "
-        f"principle. {found.chains} chains, {found.pairs} telling pairs; 95% intervals, "
+        "principle. Turned: of the answers without it. For it: of the pairs of which one answer "
+        f"alone has it. {found.chains:,} chains, {found.pairs:,} such pairs; 95% intervals, "
         "clustered by prompt.",
     )
-    table.add_column("principle")
+    table.add_column("principle", overflow="fold", min_width=_WIDTH)
     table.add_column("push", justify="right")
     if "revisions" in found.stages:
-        for name in ("revisions", "turned", "of those it could"):
-            table.add_column(name, justify="right")
+        table.add_column("revisions turned", justify="right")
     if "labels" in found.stages:
-        for name in ("labels", "prefer it", "margin"):
-            table.add_column(name, justify="right")
+        table.add_column("labels for it", justify="right")
+        table.add_column("margin", justify="right")
     for one in found.principles:
         row = [cell(one.principle), _points(one.score)]
-        if one.revisions is not None:
-            r = one.revisions
-            row += [f"{r.revisions:,}", f"{r.turned} of {r.could}", _share(r.towards)]
-        if one.labels is not None:
-            labels = one.labels
-            row += [f"{labels.pairs:,}", _share(labels.preferred), _points(labels.margin)]
+        if (revisions := one.revisions) is not None:
+            row.append(f"{_share(revisions.towards)} of {revisions.could}")
+        if (labels := one.labels) is not None:
+            read = labels.pairs - labels.unread
+            row += [f"{_share(labels.preferred)} of {read}", _points(labels.margin, brief=True)]
         table.add_row(*row)
     console.print(table)
 
@@ -130,14 +131,15 @@ def _show_answer(found: AnswerAttribution) -> None:
     console.print(table)
 
 
-def _points(estimate: Estimate | None) -> str:
+def _points(estimate: Estimate | None, *, brief: bool = False) -> str:
     if estimate is None:
         return "–"
     value, low, high = (100 * end for end in (estimate.value, estimate.low, estimate.high))
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+    return f"{value:+.1f}" if brief else f"{value:+.1f} ({low:.1f} to {high:.1f})"
 
 
 def _share(estimate: Estimate | None) -> str:
     if estimate is None:
         return "–"
-    return f"{100 * estimate.value:.0f}% ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
+    value, low, high = (100 * end for end in (estimate.value, estimate.low, estimate.high))
+    return f"{value:.0f}% ({low:.0f} to {high:.0f})"

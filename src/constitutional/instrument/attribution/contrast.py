@@ -11,7 +11,7 @@ p. Labels by several principles are drawn without putting back, where it is clos
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -54,7 +54,8 @@ def push(cases: Iterable[Case]) -> Push:
     known = {name: found for name, found in strata.items() if _untouched(found)}
     unknown = sum(len(found) for name, found in strata.items() if name not in known)
     total = sum(map(len, known.values()))
-    value, by_prompt = 0.0, Counter[str]()
+    value = 0.0
+    by_prompt: dict[str, float] = defaultdict(float)
     for found in known.values():
         untouched = _untouched(found)
         all_mean = sum(case.whole for case in found) / len(found)
@@ -92,7 +93,7 @@ def mean_by_prompt(values: Iterable[tuple[str, float]]) -> Estimate | None:
     if not found:
         return None
     centre = sum(value for _, value in found) / len(found)
-    moves: Counter[str] = Counter()
+    moves: dict[str, float] = defaultdict(float)
     for prompt, value in found:
         moves[prompt] += (value - centre) / len(found)
     n = len(moves)
