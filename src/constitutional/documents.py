@@ -132,10 +132,18 @@ def _scalar(node: Any) -> Any:
     if kind == "bool":
         return node.value.lower() in ("yes", "true", "on")
     if kind == "timestamp":
-        return datetime.date.min  # only its kind is ever shown
+        return _date(node.value)
     if kind in ("int", "float"):
         return _number(node.value)
     return node.value
+
+
+def _date(text: str) -> datetime.date:
+    """A day; of a day with a time, or one that no month has, only the kind is ever shown."""
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        return datetime.datetime.max
 
 
 def _number(text: str) -> float | int | str:

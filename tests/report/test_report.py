@@ -30,7 +30,7 @@ from constitutional.report.write import write_page
 Cai = Callable[..., tuple[int, str, str]]
 SECTIONS = (
     *("results", "warnings", "what", "rounds", "labels", "preference", "rl", "chains"),
-    *("constitution", "cost", "repeat"),
+    *("constitution", "principles", "cost", "repeat"),
 )
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 TEXTS = ("see http://evil.example", "or www.evil.example", *CORPUS)

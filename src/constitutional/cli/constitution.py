@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from constitutional.cli.attribution import attribute
 from constitutional.cli.constitution_infer import audit, infer
 from constitutional.cli.constitution_merge import merge
 
@@ -16,6 +17,7 @@ app = typer.Typer(
 app.command(short_help="Find the principles behind preferences.")(infer)
 app.command(short_help="Show which principles labels follow.")(audit)
 app.command(short_help="Make a constitution of statements and votes.")(merge)
+app.command(short_help="Say which principles pushed a policy.")(attribute)
 
 File = Annotated[str, typer.Argument(help="A constitution file of any known format, or 'default'.")]
 

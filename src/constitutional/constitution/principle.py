@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -39,6 +40,16 @@ def _fill(template: str, text: str) -> str:
     return template.replace("{text}", text)
 
 
+class Version(BaseModel):
+    """What a principle said from a date on, and why it came to say so; for readers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    date: date
+    text: str
+    why: str = ""
+
+
 class Principle(BaseModel):
     """One principle. ``weight`` is its share when one is drawn; ``uses`` the stages it serves.
 
@@ -57,6 +68,8 @@ class Principle(BaseModel):
     critique_request: str | None = None
     revision_request: str | None = None
     comparison_question: str | None = None
+    #: How its text came about, oldest first. Like source and tags it shapes no prompt.
+    history: tuple[Version, ...] = ()
 
     @field_validator("id")
     @classmethod
@@ -189,7 +202,8 @@ class Constitution(BaseModel):
         """SHA-256 (hex) of all that shapes a prompt or a draw, however the file was written.
 
         That is, in order, each principle's id (records refer to it), its weight and the texts of
-        its uses, and the few-shot examples. Name, description, sources and tags are left out.
+        its uses, and the few-shot examples. Name, description, sources, tags and histories are left
+        out.
         """
         body = {
             "principles": [_effect(p) for p in self.principles],

@@ -26,9 +26,9 @@ from constitutional.stages.context import Context
 from constitutional.stages.reinforcement import (
     Begin,
     by_the_judge,
-    share_out,
     train_preference_model,
 )
+from constitutional.stages.shares import shares_of
 
 
 class _Record(BaseModel):
@@ -82,8 +82,8 @@ def retrain(
 
     rl = run.reinforcement
     helpful = _helpfulness(context, run)
-    before = share_out(Comparisons(old.comparisons, helpful), rl.held_out, halves=rl.held_out_model)
-    after = share_out(Comparisons(new, helpful), rl.held_out, halves=rl.held_out_model)
+    before = shares_of(context, Comparisons(old.comparisons, helpful))
+    after = shares_of(context, Comparisons(new, helpful))
     name = f"preference_model_{arm.name}"
     first = run.path / STAGES / name / "result"
     second = train_preference_model(

@@ -8,6 +8,7 @@ from constitutional.report.one.chains import constitution, example_chains
 from constitutional.report.one.costs import time_and_cost
 from constitutional.report.one.judges import other_judges
 from constitutional.report.one.labels import labels, preference_models
+from constitutional.report.one.principles import principles
 from constitutional.report.one.results import results, rounds, tiles
 from constitutional.report.one.training import reinforcement
 from constitutional.report.one.view import View
@@ -29,6 +30,7 @@ def page_of(run: Run) -> Page:
         reinforcement(view),
         example_chains(view),
         constitution(view),
+        principles(view),
         time_and_cost(view),
         repeat(view),
     ]
