@@ -14,6 +14,12 @@ from test_rl_run import RL
 from test_run import stage_files, without_times
 
 Cai = Callable[..., tuple[int, str, str]]
+EVALUATION = {
+    "red_team": {"file": "microworld:prompts/evaluation_red_team.jsonl", "limit": 4},
+    "helpful": {"file": "microworld:prompts/evaluation_helpful.jsonl", "limit": 4},
+    "judge": "microworld",
+    "max_new_tokens": 48,
+}
 
 
 @pytest.mark.slow
@@ -21,15 +27,16 @@ def test_runs_that_differ_in_rl_share_all_before_it(
     cai: Cai, small_recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
     def run(name: str, *words: str | Path, **ppo: Any) -> str:
-        recipe = small_recipe(rl={**RL, "ppo": {**RL["ppo"], **ppo}})
+        rl = {**RL, "held_out_model": False, "ppo": {**RL["ppo"], **ppo}}
+        recipe = small_recipe(rl=rl, evaluation=EVALUATION)
         code, _, told = cai("run", recipe, "--out", tmp_path / name, *words)
         assert code == 0, told
         return told
 
     shared = tmp_path / "shared"
     assert "taken from" not in run("a", "--share", shared)
-    told = run("b", "--share", shared, kl_coefficient=0.5)
-    run("alone", kl_coefficient=0.5)
+    told = run("b", "--share", shared, learning_rate=1e-4)
+    run("alone", learning_rate=1e-4)
     assert stage_files(tmp_path / "b") == stage_files(tmp_path / "alone")
     assert without_times(tmp_path / "b/metrics.json") == without_times(
         tmp_path / "alone/metrics.json"

@@ -82,8 +82,8 @@ def test_words_that_turn_a_sentence_round_are_not_near() -> None:
         "AI should always tell the truths",
         "The AI should not tell the truth.",
         "The AI should tell the law.",
-        "The AI should be legal.",
-        "The AI should be illegal.",
+        "The AI should be informed.",
+        "The AI should be uninformed.",
         "The AI should answer in 100 words.",
         "The AI should answer in 1000 words.",
     ]

@@ -84,7 +84,8 @@ def test_four_terms_are_a_difference_of_differences() -> None:
     values = {name: {"harm": side} for name, side in zip("abcd", sides, strict=True)}
     # (0.5 - 0.1) - (0.3 - 0.1) = 0.2 and (0.7 - 0.2) - (0.3 - 0.2) = 0.4
     found = decide(four, values).found
-    assert (found.n, found.value) == (2, pytest.approx(0.3))
+    assert found.n == 2
+    assert found.value == pytest.approx(0.3)
 
 
 def test_a_single_term_is_the_value_itself() -> None:
