@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from statistics import NormalDist
+
+import pytest
 
 from constitutional.constitution import Constitution, Principle
 from constitutional.dialogue import Conversation
@@ -117,11 +121,14 @@ def test_labels_that_oppose_each_other() -> None:
         return {"a": (p, p), "b": (q, q)}
 
     against = [comparison(str(i), both(i, turned=True)) for i in range(40)]
-    (found,) = only(find(against, "ab", principles_per_pair=2), "labels oppose")
+    (found,) = only(find(against, "abc", principles_per_pair=2), "labels oppose")
     assert found.principles == ("a", "b")
     assert found.n == 40
     assert found.estimate is not None
     assert -1 < found.estimate.value < found.estimate.high < -0.8
+    # three pairs of principles: 95% for all of them is 98.3% for each
+    half = math.atanh(found.estimate.high) - math.atanh(found.estimate.value)
+    assert half == pytest.approx(NormalDist().inv_cdf(1 - 0.05 / 3 / 2) / math.sqrt(37))
     along = [comparison(str(i), both(i, turned=False)) for i in range(40)]
     assert not only(find(along, "ab", principles_per_pair=2), "labels oppose")
     unchecked = only(find(against, "ab"), "not checked")
