@@ -249,6 +249,29 @@ def test_two_that_make_the_same_at_once_both_end_well(place: Place) -> None:
     assert (third.blocks, third.models) == (0, 0)
 
 
+def test_who_comes_second_leaves_the_first_ones_in_place(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.run("a", Work())
+    theirs, link = place.entry("model"), os.link
+    (aside := place.root / "aside").mkdir()
+    for entry in place.entries():
+        entry.rename(aside / entry.name)
+
+    def link_while_another_run_is_quicker(source: Path, target: Path) -> None:
+        if not theirs.exists():
+            (aside / theirs.name).rename(theirs)
+            (theirs / "theirs").touch()
+        link(source, target)
+
+    monkeypatch.setattr("os.link", link_while_another_run_is_quicker)
+    work = Work()
+    place.run("b", work)
+    assert work.models == 1
+    assert (theirs / "theirs").exists()
+    assert [entry.name for entry in place.entries() if entry.name.startswith(".")] == []
+
+
 def test_requests_that_failed_for_good_are_not_shared(place: Place) -> None:
     class Failing(Work):
         def replies(self, blocks: Blocks[str, Any]) -> Iterator[Sequence[Any]]:

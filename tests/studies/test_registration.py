@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 import yaml
 
 from constitutional.errors import InputError
-from constitutional.studies.reading import find_study, load_study, registered
+from constitutional.microworld import data_file
+from constitutional.studies.reading import contents, find_study, load_study, registered
 
 Write = Callable[..., Path]
 
@@ -80,6 +82,13 @@ def test_the_fingerprint_is_of_the_files_too_and_of_no_place(
     for name in ("own.yaml", "base.yaml", "mine.txt"):
         (elsewhere / name).write_bytes((tmp_path / name).read_bytes())
     assert load_study(elsewhere / "own.yaml").fingerprint == second.fingerprint
+
+
+def test_files_of_the_microworld_count_by_what_they_hold(write_study: Write) -> None:
+    recipe = load_study(write_study()).recipe("a", 1, contents)
+    held = hashlib.sha256(data_file("constitution.yaml").read_bytes()).hexdigest()
+    assert recipe["constitution"] == held
+    assert recipe["models"]["pretrained"] == "microworld:pretrained", "a folder counts by its name"
 
 
 def test_the_fingerprint_is_of_what_decides(write_study: Write, tmp_path: Path) -> None:

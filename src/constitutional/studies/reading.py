@@ -90,7 +90,7 @@ class Study:
         Of folders, which are models, the name counts.
         """
         arms = self.registration.arms
-        return {arm: fingerprint_of([self.recipe(arm, 0, _contents)]) for arm in arms}
+        return {arm: fingerprint_of([self.recipe(arm, 0, contents)]) for arm in arms}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -207,8 +207,8 @@ def _absolute(text: str, folder: Path) -> str:
     return str(path.resolve()) if ("/" in text or path.suffix) and path.exists() else text
 
 
-def _contents(text: str, folder: Path) -> str:
-    """A hash in place of a text that names a file."""
+def contents(text: str, folder: Path) -> str:
+    """A hash of what it holds in place of a text that names a file."""
     if text.startswith(MICROWORLD):
         try:
             path = Path(resource(text, folder))
