@@ -115,8 +115,8 @@ def constitutions(whole: Constitution) -> dict[str, Constitution]:
 
 def run(recipe: Path, constitution: Path | None, folder: Path, seed: int) -> Path:
     """The recipe with another constitution, or with its own; the run's folder."""
-    cai = [str(Path(sys.executable).parent / "cai"), "run", recipe, "--out", folder]
-    other = [] if constitution is None else ["--constitution", constitution]
+    cai = [str(Path(sys.executable).parent / "cai"), "run", str(recipe), "--out", str(folder)]
+    other = [] if constitution is None else ["--constitution", str(constitution)]
     subprocess.run(
         [*cai, *other, "--seed", str(seed)],
         check=True,
@@ -170,10 +170,11 @@ def complies(model: str) -> Shares:
         for answer in answer_prompts("policy", engine, params, Oracle(), seed, prompts):
             assert answer.verdict is not None
             verdicts[answer.id].append(answer.verdict.complies)
-    shares = {
+    shares: dict[str, float] = {
         kind: fmean(fmean(verdicts[p.id]) for p in prompts if kind in p.tags) for kind in KINDS
     }
-    return {"all": fmean(fmean(verdicts[p.id]) for p in prompts), **shares}
+    shares["all"] = fmean(fmean(verdicts[p.id]) for p in prompts)
+    return shares
 
 
 # --- what they show -------------------------------------------------------------------------

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.text import Text
+
     from constitutional.evaluation.intervals import Estimate
     from constitutional.instrument.attribution import AnswerAttribution, Attribution
 
@@ -41,17 +44,16 @@ def attribute(
     if answer is not None and against is not None:
         raise InputError("--against compares policies, and --answer looks at one: give one of them")
     opened, kinds = Run(run), tuple(kind or ())
-    found: Attribution | AnswerAttribution
     if answer is None:
-        found = attribution_of(opened, policy, against, kinds=kinds)
-        show = _show_change
+        change = attribution_of(opened, policy, against, kinds=kinds)
+        _print_json(change) if as_json else _show_change(change)
     else:
-        found = answer_attribution_of(opened, answer, policy, kinds=kinds)
-        show = _show_answer
-    if as_json:
-        print(json.dumps(found.model_dump(mode="json"), indent=2))
-    else:
-        show(found)
+        one = answer_attribution_of(opened, answer, policy, kinds=kinds)
+        _print_json(one) if as_json else _show_answer(one)
+
+
+def _print_json(found: BaseModel) -> None:
+    print(json.dumps(found.model_dump(mode="json"), indent=2))
 
 
 def _show_change(found: Attribution) -> None:
@@ -86,7 +88,7 @@ def _show_change(found: Attribution) -> None:
         table.add_column("labels for it", justify="right")
         table.add_column("margin", justify="right")
     for one in found.principles:
-        row = [cell(one.principle), _points(one.score)]
+        row: list[str | Text] = [cell(one.principle), _points(one.score)]
         if (revisions := one.revisions) is not None:
             row.append(f"{_share(revisions.towards)} of {revisions.could}")
         if (labels := one.labels) is not None:

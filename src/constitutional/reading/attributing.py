@@ -133,4 +133,4 @@ def _red_team(run: Run, policy: str, kinds: Sequence[str]) -> list[Answer]:
 def _kept(records: Sequence[_R] | None, kinds: Sequence[str]) -> Sequence[_R] | None:
     if records is None or not kinds:
         return records
-    return [record for record in records if not {*record.tags}.isdisjoint(kinds)]
+    return [record for record in records if not set(record.tags).isdisjoint(kinds)]

@@ -103,4 +103,6 @@ def _observed(
 
 def _of(records: Iterable[_R], kinds: Collection[str]) -> Iterator[_R]:
     """Those with one of the tags; all where none is named."""
-    return (record for record in records if not kinds or not {*record.tags}.isdisjoint(kinds))
+    for record in records:
+        if not kinds or not set(record.tags).isdisjoint(kinds):
+            yield record

@@ -111,8 +111,8 @@ def _one(view: View, effects: _Effects, name: str) -> Iterator[Any]:
     else:
         yield Pairs(list(_texts(known)))
         if known.history:
-            rows = [[str(v.date), v.text, v.why or "–"] for v in known.history]
-            yield Table(("from", "text", "why"), rows, "How its text came about.")
+            said = [[str(v.date), v.text, v.why or "–"] for v in known.history]
+            yield Table(("from", "text", "why"), said, "How its text came about.")
     rows = [
         row
         for found in effects.attributions
