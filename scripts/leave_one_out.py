@@ -241,11 +241,11 @@ def pushes_of(folder: Path, kinds: Sequence[str] = ()) -> dict[str, Estimate]:
 
 def print_tables(whole: Constitution, seeds: Sequence[Seed]) -> None:
     names = [p.id for p in whole.principles]
-    print("Points of held-out harmful compliance more without the principle; 95% intervals.\n")
-    head = [
-        "principle",
-        *(f"{what}, seed {s.number}" for s in seeds for what in ("push", "effect")),
-    ]
+    print(
+        "Points of harmful compliance more without the principle; SL-CAI's on held-out prompts.\n"
+    )
+    parts = ("push", "effect on revisions", "effect on SL-CAI")
+    head = ["principle", *(f"{part}, seed {s.number}" for s in seeds for part in parts)]
     print("| " + " | ".join([*head, "own kinds: push", "own kinds: effect"]) + " |")
     print("| --- |" + " ---: |" * (len(head) + 1))
     for n in names:
