@@ -101,7 +101,7 @@ def _with_local_files(data: dict[str, Any], base: Path, folder: Path) -> dict[st
             return {**_hub_rows(found, folder), **walk(found)}
         if key in ("pretrained", "helpful", "critic", "model") and _is_of_the_hub(found):
             return models.setdefault(found, str(_model(found, folder)))
-        if key == "constitution" and found.endswith(".txt"):
+        if key == "constitution" and (base / found).is_file():
             return str(base / found)
         return found
 

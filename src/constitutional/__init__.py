@@ -5,6 +5,7 @@ they are first asked for, so that ``cai --help`` and a module of this package pa
 """
 
 import importlib
+import logging
 import typing
 
 if typing.TYPE_CHECKING:
@@ -20,6 +21,10 @@ if typing.TYPE_CHECKING:
     from constitutional.errors import ConstitutionalError
     from constitutional.reading import Run
     from constitutional.supervised import CritiqueRevisionConfig, critique_and_revise
+
+# On a CPU that knows bfloat16, bitsandbytes, which peft loads, tells of a package that it would fetch
+# from a hub. Nothing of ours needs it, and it is said before any module of ours could keep it quiet.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 #: The module of each public name.
 _HOMES = {

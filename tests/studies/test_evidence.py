@@ -146,7 +146,7 @@ def test_the_list_and_the_command(cai: Cai, docs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, shown, _ = cai("study", "--out", out, "--docs", docs)
     assert code == 0
-    for expected in ("revision-rounds", "Does harm fall", " min"):
+    for expected in ("revision-rounds", "Harm by round", " min"):
         assert expected in " ".join(shown.split())
 
     code, shown, told = cai("study", "evidence", "--out", out, "--docs", docs)
@@ -160,7 +160,7 @@ def test_the_list_and_the_command(cai: Cai, docs: Path, tmp_path: Path) -> None:
     results = results_of(study, {"revised": {**falling, **falls}}, seconds=240.0)
     write_results(study, results, out)
     code, shown, _ = cai("study", "--out", out, "--docs", docs)
-    assert "(2 of 5 runs)" in " ".join(shown.split())
+    assert "2 of 5" in " ".join(shown.split())
     assert " min" in shown
 
     code, _, told = cai("study", "evidence", "--docs", tmp_path / "nowhere")

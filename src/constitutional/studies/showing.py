@@ -17,26 +17,24 @@ if TYPE_CHECKING:
 
 
 def show_studies(found: Sequence[Found], cores: int, console: Console) -> None:
-    """Number, name, question, arms, runs, time, and the verdict where there are results."""
+    """Number, name, title, arms, runs, time, and the verdict where there are results."""
     from rich.table import Table
 
     table = Table(caption=f"time: of all registered runs on {cores} cores")
-    for column in ("", "study", "question", "arms", "runs", "time", "verdict"):
+    for column in ("", "study", "title", "arms", "runs", "time", "verdict"):
         table.add_column(column, overflow="fold")
     for study, results, remarks in found:
         registration = study.registration
         runs = len(registration.arms) * len(registration.seeds)
         verdict: str = "" if results is None else results.verdict
-        if results is not None and results.cut_short:
-            verdict += f" ({results.runs} of {runs} runs)"
         if remarks and results is None:
             verdict = "results of another registration"
         table.add_row(
             str(registration.number),
             _text(study.name),
-            _text(registration.question),
+            _text(registration.title),
             str(len(registration.arms)),
-            str(runs),
+            f"{results.runs} of {runs}" if results is not None and results.cut_short else str(runs),
             _time(study, results, runs, cores),
             verdict,
         )
