@@ -22,8 +22,8 @@ if typing.TYPE_CHECKING:
     from constitutional.reading import Run
     from constitutional.supervised import CritiqueRevisionConfig, critique_and_revise
 
-# On a CPU that knows bfloat16, bitsandbytes, which peft loads, tells of a package that it would fetch
-# from a hub. Nothing of ours needs it, and it is said before any module of ours could keep it quiet.
+# On a CPU that knows bfloat16, bitsandbytes, which peft loads, tells of a package that it would
+# fetch from a hub. Nothing of ours needs it, and later than here it would be told already.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 #: The module of each public name.
