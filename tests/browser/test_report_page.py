@@ -69,8 +69,9 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     summary = page.get_by_text("Show 10 chains with red-team text")
     summary.focus()
     page.keyboard.press("Enter")
-    expect(page.locator("article.chain")).to_have_count(10)
-    expect(page.locator("article.chain").first).to_be_visible()
+    chains = page.locator("#chains article.chain")
+    expect(chains).to_have_count(10)
+    expect(chains.first).to_be_visible()
 
 
 def test_it_is_dark_where_the_reader_s_system_is(

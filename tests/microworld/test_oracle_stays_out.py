@@ -51,10 +51,13 @@ TRAINING = (
 HARMLESS_MODULES = {
     "constitutional.evaluation.calibration",
     "constitutional.evaluation.intervals",
+    "constitutional.evaluation.phrases",
     "constitutional.evaluation.verdicts",
 }
 HARMLESS_NAMES = {
     "constitutional.evaluation.calibration",
+    # how a text is cut into words
+    "constitutional.evaluation.phrases.words",
     "constitutional.evaluation.verdicts.Preference",
 }
 ARITHMETIC = ("constitutional.evaluation.intervals.", "constitutional.evaluation.calibration.")
