@@ -84,9 +84,9 @@ def preference_model(model: Path, work: Path, **changes: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # bitsandbytes packs weights anew on CPUs that know bfloat16, and takes widths of whole blocks of
-    # 64 alone there, as real models have
-    sizes = {"hidden_size": 64, "intermediate_size": 128}
+    # bitsandbytes packs weights anew on CPUs that know bfloat16, and takes widths of whole blocks
+    # alone there, as real models have them
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 32}
     return save_random_model(tmp_path_factory.mktemp("base") / "base", "qwen3", QUESTIONS, **sizes)
 
 
@@ -252,7 +252,7 @@ def test_all_trainings_on_a_base_in_4_bits(base: Path, tmp_path: Path) -> None:
     networks = OneBaseNetworks(found, 0.0, 0, device="cpu")
     layer = networks.policy.model.layers[0].self_attn.q_proj.base_layer
     assert layer.weight.dtype == torch.uint8
-    assert layer.weight.numel() * 2 == 32 * 32
+    assert layer.weight.numel() * 2 == 128 * 64
     scores = PreferenceModel.around(networks.scorer, scorer, head="score")
 
     def score(answers: Sequence[tuple[Conversation, str]]) -> list[float]:
