@@ -100,6 +100,7 @@ def accessible() -> Callable[[Page], None]:
     axe = Axe()
 
     def check(page: Page) -> None:
+        page.wait_for_load_state("load")  # a key may have led here, and the style come last
         found = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
         serious = [
             f"{one['id']}: {node['html']} {node['failureSummary']}"
