@@ -35,9 +35,14 @@ def _print(file: str, found: Sequence[Finding], *, with_run: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from constitutional.report.names import printable
+
     looked = (
         "its texts and the run's labels" if with_run else "its texts; --on RUN reads labels too"
     )
+    if not found:
+        print(printable(f"{file}: 0 findings. Looked at {looked}."))
+        return
     table = Table(
         title=cell(f"{file}: {len(found)} findings"), caption=cell(f"Looked at {looked}.")
     )
