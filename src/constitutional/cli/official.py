@@ -13,6 +13,7 @@ from constitutional.cli.styles import PromptStyle
 
 if TYPE_CHECKING:
     from constitutional.official import Table
+    from constitutional.preference.settings import PreferenceConfig
 
 
 def official(
@@ -50,24 +51,9 @@ def official(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Official evaluations, official samples and a preference model on judged pairs: one table."""
-    from pydantic import ValidationError
-
-    from constitutional.errors import InputError
     from constitutional.official import Order, official_table
-    from constitutional.preference.settings import PreferenceConfig
     from constitutional.runs import Progress, interruptible
 
-    try:
-        training = PreferenceConfig(
-            learning_rate=learning_rate,
-            epochs=epochs,
-            batch_size=batch_size,
-            max_length=1024,
-            checkpoint_steps=20,
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from None
     order = Order(
         model=model,
         folder=None if folder is None else str(folder),
@@ -77,7 +63,7 @@ def official(
         limit=limit,
         seed=seed,
         batch_size=batch_size,
-        preference=training,
+        preference=_training(learning_rate, epochs, batch_size),
     )
     command = "cai " + shlex.join(sys.argv[1:])
     with interruptible(out, command):
@@ -86,6 +72,26 @@ def official(
             print(table.model_dump_json(indent=2))
         else:
             _print(table)
+
+
+def _training(learning_rate: float, epochs: float, batch_size: int) -> PreferenceConfig:
+    """How the preference model is trained; InputError names the option that is wrong."""
+    from pydantic import ValidationError
+
+    from constitutional.errors import InputError
+    from constitutional.preference.settings import PreferenceConfig
+
+    try:
+        return PreferenceConfig(
+            learning_rate=learning_rate,
+            epochs=epochs,
+            batch_size=batch_size,
+            max_length=1024,
+            checkpoint_steps=20,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from None
 
 
 def _print(table: Table) -> None:
