@@ -126,7 +126,7 @@ def infer(
         left_out={**(left_out or {}), **silent},
         kept=tuple(tested[column] for column in chosen.columns),
         tested=tuple(sorted(tested, key=lambda t: -(t.accuracy.value if t.accuracy else 0.0))),
-        held_out=tuple(_held_out(parts, on[2], chosen)),
+        held_out=tuple(_held_out(parts, on[2], chosen, config.seed)),
         silent=_silent(parts.held_out, on[2], chosen),
         tester=tester.name,
         generator=generator,
@@ -226,7 +226,9 @@ def _tested(
     return found
 
 
-def _held_out(parts: Parts, said: Testimony, chosen: Selection) -> list[Accuracy]:
+def _held_out(
+    parts: Parts, said: Testimony, chosen: Selection, seed: int
+) -> list[Accuracy]:
     """The accuracy of the kept principles, of the best alone, and of the baselines."""
     rows = [number for number, c in enumerate(parts.held_out) if c.prob_a != 0.5]
     sided = [parts.held_out[number] for number in rows]
@@ -235,7 +237,7 @@ def _held_out(parts: Parts, said: Testimony, chosen: Selection) -> list[Accuracy
     means = {
         "principles": hits(inputs, labels, chosen.weights),
         "longer answer": by_length,
-        "bag of words": bag_of_words(parts.training, sided),
+        "bag of words": bag_of_words(parts.training, sided, seed),
     }
     found = []
     for name, right in means.items():
