@@ -226,9 +226,7 @@ def _tested(
     return found
 
 
-def _held_out(
-    parts: Parts, said: Testimony, chosen: Selection, seed: int
-) -> list[Accuracy]:
+def _held_out(parts: Parts, said: Testimony, chosen: Selection, seed: int) -> list[Accuracy]:
     """The accuracy of the kept principles, of the best alone, and of the baselines."""
     rows = [number for number, c in enumerate(parts.held_out) if c.prob_a != 0.5]
     sided = [parts.held_out[number] for number in rows]
