@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from constitutional.constitution import default_constitution, load_constitution
 
@@ -48,3 +51,15 @@ def test_default_is_in_our_own_words(official: Path) -> None:
     texts += [t for e in c.few_shots.comparison for t in (e.better, e.worse)]
     assert theirs
     assert not [run for text in texts for run in _runs(text, 8) & theirs]
+
+
+@pytest.mark.parametrize("command", ["check", "show", "lint"])
+def test_constitutions_that_ship_are_read_by_name(
+    cai: Callable[..., tuple[int, str, str]], command: str
+) -> None:
+    code, shown, told = cai("constitution", command, "microworld:constitution.yaml")
+    assert (code, told) == (0, "")
+    assert "microworld" in shown
+    code, _, told = cai("constitution", command, "microworld:constitutoin.yaml")
+    assert code == 2
+    assert "did you mean 'constitution.yaml'" in told

@@ -19,7 +19,13 @@ app.command(short_help="Show which principles labels follow.")(audit)
 app.command(short_help="Make a constitution of statements and votes.")(merge)
 app.command(short_help="Say which principles pushed a policy.")(attribute)
 
-File = Annotated[str, typer.Argument(help="A constitution file of any known format, or 'default'.")]
+File = Annotated[
+    str,
+    typer.Argument(
+        help="A constitution file of any known format, or one that ships: 'default', "
+        "'microworld:constitution.yaml'."
+    ),
+]
 
 
 @app.command()
@@ -29,9 +35,9 @@ def show(file: File) -> None:
     from rich.table import Table
 
     from constitutional.cli.tables import cell
-    from constitutional.constitution import load_constitution
+    from constitutional.recipe import named_constitution
 
-    constitution = load_constitution(file)
+    constitution = named_constitution(file)
     table = Table(
         title=cell(constitution.name), caption=f"fingerprint {constitution.fingerprint[:16]}"
     )
@@ -45,10 +51,10 @@ def show(file: File) -> None:
 @app.command()
 def check(file: File) -> None:
     """Read a constitution and say what is in it; a wrong file is refused with its line."""
-    from constitutional.constitution import load_constitution
+    from constitutional.recipe import named_constitution
     from constitutional.report.names import printable
 
-    constitution = load_constitution(file)
+    constitution = named_constitution(file)
     print(
         f"{printable(constitution.name)}: {len(constitution.critiquing)} principles critique and "
         f"revise, {len(constitution.comparing)} compare; fingerprint {constitution.fingerprint}"
@@ -64,9 +70,10 @@ def convert(
     ] = "yaml",
 ) -> None:
     """Write a constitution in another format; no prompt text changes by a byte."""
-    from constitutional.constitution import load_constitution, save_constitution
+    from constitutional.constitution import save_constitution
+    from constitutional.recipe import named_constitution
 
-    save_constitution(load_constitution(file), to, form)
+    save_constitution(named_constitution(file), to, form)
     print(f"{to}: written as {form}")
 
 

@@ -101,14 +101,14 @@ def audit(
 ) -> None:
     """Show which principles labels follow, by a tester or by the readings that they have."""
     from constitutional.cli.constitution_infer_run import audit_by, show_audit
-    from constitutional.constitution import load_constitution
     from constitutional.errors import InputError
     from constitutional.instrument.auditing import audit as audited
     from constitutional.instrument.auditing import stored_readings
     from constitutional.instrument.comparisons import drawn, read_labelled
+    from constitutional.recipe import named_constitution
 
     found = read_labelled(comparisons, goal=goal.value, stage=stage, seed=seed)
-    ours = found.constitution if constitution is None else load_constitution(constitution)
+    ours = found.constitution if constitution is None else named_constitution(constitution)
     if ours is None:
         raise InputError("these comparisons come with no constitution: give --constitution")
     if not ours.comparing:

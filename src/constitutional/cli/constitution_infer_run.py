@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from constitutional.cli.tables import cell
-from constitutional.constitution import Constitution, load_constitution, save_constitution
+from constitutional.constitution import Constitution, save_constitution
 from constitutional.dialogue import check_vocabulary, render
 from constitutional.engines import Engine, load_engine
 from constitutional.errors import InputError
@@ -24,7 +24,7 @@ from constitutional.instrument.inferred import Inferred
 from constitutional.instrument.inferring import InferConfig, Parts, infer
 from constitutional.instrument.proposing import Proposed, given, propose
 from constitutional.instrument.testimony import testify
-from constitutional.recipe import resource
+from constitutional.recipe import named_constitution, resource
 from constitutional.runs import Progress, RunFolder, fingerprint_of, interruptible
 from constitutional.runs.records import Comparison
 
@@ -46,7 +46,7 @@ class Inference:
 
     def made(self, left_out: Mapping[str, int]) -> tuple[Inferred, bool]:
         """The report, and whether the file was written; answers are kept in ``OUT.answers``."""
-        file = None if self.candidates is None else load_constitution(self.candidates)
+        file = None if self.candidates is None else named_constitution(self.candidates)
         comparisons = [c for part in self.parts for c in part]
         settings = {**self.config.model_dump(), "batch_size": self.batch_size}
         with ExitStack() as stack:

@@ -22,7 +22,7 @@ def data_file(name: str) -> Path:
     path = _DATA / name
     if not path.resolve().is_relative_to(_DATA.resolve()) or not path.exists():
         known = sorted(
-            p.relative_to(_DATA).as_posix() for p in (*_DATA.glob("*"), *model_folders())
+            {p.relative_to(_DATA).as_posix() for p in (*_DATA.iterdir(), *model_folders())}
         )
         raise InputError(f"the microworld has no {name!r}; {nearest(name, known)}")
     return path

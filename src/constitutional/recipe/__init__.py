@@ -16,7 +16,13 @@ from constitutional.recipe.evaluating import AIJudge, Evaluation
 from constitutional.recipe.executing import RayCluster
 from constitutional.recipe.extras import check_extras
 from constitutional.recipe.launching import Training
-from constitutional.recipe.reading import MICROWORLD, load_recipe, read_constitution, resource
+from constitutional.recipe.reading import (
+    MICROWORLD,
+    load_recipe,
+    named_constitution,
+    read_constitution,
+    resource,
+)
 from constitutional.recipe.reinforcing import SNAPSHOTS, ArmName, Reinforcement, Start
 from constitutional.recipe.whole import Models, Recipe
 
@@ -40,6 +46,7 @@ __all__ = [
     "Training",
     "check_extras",
     "load_recipe",
+    "named_constitution",
     "read_constitution",
     "resource",
 ]

@@ -67,6 +67,13 @@ def from_here(name: str) -> str:
     return name if name == "default" or name.startswith(MICROWORLD) else str(Path(name).absolute())
 
 
+def named_constitution(name: str) -> Constitution:
+    """A constitution that a user names on the command line: a file, ``default``, or one of the
+    microworld's. Raises ConstitutionFileError, and InputError for a name that the latter lacks.
+    """
+    return load_constitution(resource(name, Path()))
+
+
 def read_constitution(
     files: Sequence[str], few_shots: Sequence[str], base: Path
 ) -> Constitution | None:

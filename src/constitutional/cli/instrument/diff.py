@@ -49,10 +49,10 @@ def diff(old: str, new: str, on: Path | None, *, yes: bool, retrain: bool, as_js
 
 
 def _show_changes_alone(old: str, new: str, *, as_json: bool) -> None:
-    from constitutional.constitution import load_constitution
     from constitutional.instrument.changes import changes
+    from constitutional.recipe import named_constitution
 
-    found = changes(load_constitution(old), load_constitution(new))
+    found = changes(named_constitution(old), named_constitution(new))
     if as_json:
         print(json.dumps({"changes": found.model_dump(mode="json")}, indent=2))
     else:

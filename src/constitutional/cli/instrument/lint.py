@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 def lint(file: str, on: Path | None, *, as_json: bool) -> None:
     """See ``cai constitution lint --help``."""
-    from constitutional.constitution import load_constitution
     from constitutional.instrument.labelled import labelled_run
     from constitutional.instrument.lint import lint as find
+    from constitutional.recipe import named_constitution
 
     run = None if on is None else labelled_run(on)
-    found = find(load_constitution(file) if run is None else run.read(file), run)
+    found = find(named_constitution(file) if run is None else run.read(file), run)
     if as_json:
         print(json.dumps([finding.model_dump(mode="json") for finding in found], indent=2))
     else:
