@@ -19,7 +19,12 @@ from constitutional.dialogue import Conversation
 from constitutional.errors import InputError
 from constitutional.microworld import data_file
 from constitutional.microworld import language as say
-from constitutional.microworld.build import HelpfulData, build_microworld, helpful_examples
+from constitutional.microworld.build import (
+    HelpfulData,
+    build_microworld,
+    helpful_examples,
+    phases_for,
+)
 from constitutional.microworld.corpus import Corpus
 from constitutional.microworld.oracle import Oracle
 from constitutional.microworld.pretrain import (
@@ -85,6 +90,15 @@ def test_what_is_built_is_not_built_again(built: Path) -> None:
     build_microworld(built, size="small", seed=0, tokens=200_000, helpful=SMALL)
     assert time.monotonic() - begun < 5
     assert {p: p.stat().st_mtime_ns for p in built.rglob("*.safetensors")} == before
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_mid_training_is_as_long_as_the_size_needs(size: str) -> None:
+    texts = [phase.texts for phase in phases_for(PretrainConfig().tokens, size)]
+    second = 52_000 if size == "medium" else 26_000
+    assert texts == [14_000, second, 10_000, 28_000]
+    halved = [phase.texts for phase in phases_for(PretrainConfig().tokens // 2, size)]
+    assert halved == [count // 2 for count in texts]
 
 
 def test_a_folder_begun_with_other_settings_is_refused(tmp_path: Path) -> None:

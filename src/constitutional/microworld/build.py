@@ -75,7 +75,7 @@ def build_microworld(
     out.mkdir(parents=True, exist_ok=True)
     _begin(out, {"size": size, "seed": seed, "tokens": config.tokens})
     write_prompt_files(out / "prompts", seed)
-    pretrained = build_pretrained(out, size, config, phases_for(config.tokens), seed)
+    pretrained = build_pretrained(out, size, config, phases_for(config.tokens, size), seed)
     build_helpful(out, pretrained, seed, helpful or HelpfulData())
 
 
@@ -97,10 +97,15 @@ def _listed(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items())
 
 
-def phases_for(tokens: int) -> tuple[Phase, ...]:
+def phases_for(tokens: int, size: str) -> tuple[Phase, ...]:
     """The phases of mid-training, as long in proportion to the pretraining as those shipped."""
+    first, second, *rest = PHASES
+    longer = replace(second, texts=round(second.texts * SIZES[size].second_phase))
     share = tokens / PretrainConfig().tokens
-    return tuple(replace(phase, texts=max(64, round(phase.texts * share))) for phase in PHASES)
+    return tuple(
+        replace(phase, texts=max(64, round(phase.texts * share)))
+        for phase in (first, longer, *rest)
+    )
 
 
 def build_pretrained(
