@@ -86,9 +86,7 @@ def test_the_helpful_model_has_learned(built: Path) -> None:
 @pytest.mark.slow
 def test_what_is_built_is_not_built_again(built: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in built.rglob("*.safetensors")}
-    begun = time.monotonic()
     build_microworld(built, size="small", seed=0, tokens=200_000, helpful=SMALL)
-    assert time.monotonic() - begun < 5
     assert {p: p.stat().st_mtime_ns for p in built.rglob("*.safetensors")} == before
 
 
