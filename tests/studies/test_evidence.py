@@ -74,6 +74,41 @@ def test_a_section_has_everything(study: Study, docs: Path, tmp_path: Path) -> N
     assert first["low"] == pytest.approx(0.30 - 4.303 * 0.02 / 3**0.5)
 
 
+def test_paths_are_drawn_in_a_panel_for_each_arm(
+    write_study: Write, docs: Path, tmp_path: Path
+) -> None:
+    paths = {"rl_cai": [["help", "harm"], ["late", "harm"]], "never_run": [["gone", "harm"]]}
+    study = load_study(
+        write_study(
+            measures={name: f"elo.{name}" for name in ("help", "harm", "late", "gone")},
+            rules=[{"says": "r", "difference": ["a.harm"], "above": 0}],
+            figure={"kind": "paths", "paths": paths, "x_label": "across", "y_label": "up"},
+        )
+    )
+    values = {arm: {"help": A, "harm": B, "late": A} for arm in ("a", "b")}
+    write_results(study, results_of(study, values), tmp_path / "out")
+    write_evidence([study], tmp_path / "out", docs)
+    drawn = (docs / "images/studies/own.svg").read_text()
+    for text, times in (("across", 2), (">up<", 1), (">a<", 1), (">b<", 1), ("RL-CAI", 1)):
+        assert drawn.count(text) == times, text
+    assert "never" not in drawn
+
+
+def test_many_measures_have_rows(write_study: Write, docs: Path, tmp_path: Path) -> None:
+    names = [f"m{number}" for number in range(11)]
+    rules = [{"says": "r", "difference": ["a.m0"], "above": 0}]
+    study = load_study(
+        write_study(measures=dict.fromkeys(names, "x"), rules=rules, figure={"measures": ["m0"]})
+    )
+    values = {"a": dict.fromkeys(names, A), "b": {"m3": B}}
+    write_results(study, results_of(study, values), tmp_path / "out")
+    write_evidence([study], tmp_path / "out", docs)
+    text = (docs / "evidence.md").read_text()
+    assert "| arm | a | b |" in text
+    assert "| m3, % | 52.0 (47.0 to 57.0), n = 3 | 22.0 (17.0 to 27.0), n = 3 |" in text
+    assert "| m4, % | 52.0 (47.0 to 57.0), n = 3 |  |" in text
+
+
 def test_the_document_can_be_made_again_from_itself(
     study: Study, docs: Path, tmp_path: Path
 ) -> None:

@@ -147,6 +147,13 @@ RULE = {"says": "r", "difference": ["a.harm", "b.harm"], "above": 0}
         ({"measures": {"harm": {"path": "x", "only": ["a"]}}}, "b.harm", "of other arms than 'b'"),
         ({"figure": {"kind": "line", "measures": ["harm"]}}, "figure", "'x' (arm: number)"),
         ({"figure": {"measures": ["help"]}}, "measures", "there is no measure 'help'"),
+        ({"figure": {"kind": "paths"}}, "figure", "of kind paths needs 'paths'"),
+        ({"figure": {"kind": "bars"}}, "figure", "of kind bars needs 'measures'"),
+        (
+            {"figure": {"kind": "paths", "paths": {"way": [["harm", "ham"]]}}},
+            "way",
+            "there is no measure 'ham'",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(

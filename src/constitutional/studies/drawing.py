@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from constitutional.report.canvas import drawing, error_bars, looks, new_figure, save
+from constitutional.report.canvas import drawing, error_bars, label, looks, new_figure, save
 from constitutional.studies.reading import Study
 from constitutional.studies.registration import Figure
 from constitutional.studies.results import Numbers, Results
@@ -19,6 +19,8 @@ def draw(study: Study, results: Results, folder: Path) -> list[Path]:
     if figure is None or not results.runs:
         return []
     with drawing():
+        if figure.kind == "paths":
+            return save(_panels(figure, results, study), folder, study.name)
         canvas = new_figure(6.4, 3.6)
         axes = canvas.subplots()
         if figure.kind == "line":
@@ -29,6 +31,47 @@ def draw(study: Study, results: Results, folder: Path) -> list[Path]:
         axes.tick_params(labelsize=8)
         _label(axes, figure, study)
         return save(canvas, folder, study.name)
+
+
+def _panels(figure: Figure, results: Results, study: Study) -> Any:
+    """A panel for each arm, with the same axes."""
+    arms = list(results.arms)
+    canvas = new_figure(max(6.4, 2.8 * len(arms)), 3.6)
+    canvas.suptitle(study.registration.title, fontsize=9)
+    grid = canvas.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)
+    for axes, arm in zip(grid[0], arms, strict=True):
+        _paths(axes, figure, results, study, arm)
+        axes.set_title(arm, fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.set_xlabel(figure.x_label, fontsize=8)
+        if arm == arms[0]:
+            axes.set_ylabel(figure.y_label, fontsize=8)
+            axes.legend(fontsize=6, frameon=False)
+    return canvas
+
+
+def _paths(axes: Any, figure: Figure, results: Results, study: Study, arm: str) -> None:
+    """Lines through the means; the last point of each is marked, with its intervals."""
+    measures, looks_of = results.arms[arm], looks(figure.paths)
+    for name, path in figure.paths.items():
+        there = [at for at in path if all(m in measures and measures[m].seeds for m in at)]
+        if not there:
+            continue
+        scales = [_scale(study, measure) for measure in there[0]]
+        points = [[measures[measure].found for measure in at] for at in there]
+        across, up = (
+            [scale * (point[side].value or 0.0) for point in points]
+            for side, scale in enumerate(scales)
+        )
+        bars = {
+            key: error_bars([end.model_dump()], scale)
+            for key, end, scale in zip(("xerr", "yerr"), points[-1], scales, strict=True)
+            if end.low is not None
+        }
+        look = looks_of[name]
+        axes.plot(across, up, ".-", color=look["color"], linewidth=1, markersize=4)
+        last = {"x": across[-1:], "y": up[-1:], **bars, **look}
+        axes.errorbar(**last, markersize=4, capsize=2, linewidth=1, label=label(name))
 
 
 def _bars(axes: Any, figure: Figure, results: Results, study: Study) -> None:

@@ -104,17 +104,30 @@ class Rule(Section):
 
 
 class Figure(Section):
-    """What is drawn: bars by measure and arm, or lines over a number that each arm has."""
+    """What is drawn: bars by measure and arm, lines over a number that each arm has, or paths.
 
-    kind: Literal["bars", "line"] = "bars"
-    measures: tuple[str, ...] = Field(min_length=1)
+    A path is a line through points of two measures each, the one across and the one up, such as a
+    policy takes along its training; each arm has a panel, with all paths in it.
+    """
+
+    kind: Literal["bars", "line", "paths"] = "bars"
+    measures: tuple[str, ...] = ()
     x: dict[str, float] | None = None
     x_label: str = ""
+    y_label: str = ""
+    paths: dict[str, tuple[tuple[str, str], ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _a_line_has_places(self) -> Figure:
         if (self.kind == "line") != (self.x is not None):
             raise refusal("'x' (arm: number) belongs to a figure of kind line, which needs it", "x")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_drawn(self) -> Figure:
+        has, lacks = ("paths", "measures") if self.kind == "paths" else ("measures", "paths")
+        if not getattr(self, has) or getattr(self, lacks):
+            raise refusal(f"a figure of kind {self.kind} needs {has!r}, and has no {lacks!r}", has)
         return self
 
 
@@ -185,6 +198,9 @@ class Registration(Section):
         if self.figure is not None:
             for name in self.figure.measures:
                 _known(name, self.measures, "measure", "figure", "measures")
+            for way, path in self.figure.paths.items():
+                for name in (name for point in path for name in point):
+                    _known(name, self.measures, "measure", "figure", "paths", way)
             for arm in self.figure.x or ():
                 _known(arm, self.arms, "arm", "figure", "x")
         return self

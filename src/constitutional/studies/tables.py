@@ -9,6 +9,9 @@ from constitutional.studies.registration import Registration
 from constitutional.studies.results import Numbers, Results
 from constitutional.studies.rules import Decision, Spread
 
+#: A table of more measures than this has a row for each of them.
+_MOST_COLUMNS = 10
+
 
 def table(study: Study, results: Results) -> str:
     """``table.md``: the verdict, the rules, and every measure in every arm."""
@@ -28,17 +31,19 @@ def rules_table(registration: Registration, results: Results) -> str:
 
 
 def measures_table(registration: Registration, results: Results) -> str:
-    """A row for each arm and a column for each measure."""
+    """A row for each arm and a column for each measure, or the other way where these are many."""
     names = [
         name for name in registration.measures if any(name in m for m in results.arms.values())
     ]
-    rows = [
+    units = {"share": ", %", "number": ""}
+    lines = [("arm", *(f"{name}{units[registration.measures[name].unit]}" for name in names))]
+    lines += [
         (arm, *(_numbers(measures.get(name), registration, name) for name in names))
         for arm, measures in results.arms.items()
     ]
-    units = {"share": ", %", "number": ""}
-    head = [f"{name}{units[registration.measures[name].unit]}" for name in names]
-    return _markdown(("arm", *head), rows)
+    if len(names) > _MOST_COLUMNS:
+        lines = list(zip(*lines, strict=True))
+    return _markdown(lines[0], lines[1:])
 
 
 def notes(results: Results) -> list[str]:
