@@ -22,7 +22,7 @@ _HEAD = """\
 What the paper and others have claimed, tried on the microworld, where an oracle knows the truth.
 Each study was registered before it was run: its arms, seeds, measures and rules stand in a file,
 whose fingerprint the results carry ([studies.md](studies.md)). Intervals are 95%, Student's t over
-seeds, and can reach past 0 or 100%; differences are paired by seed. A claim *holds* where every rule
+seeds, and can pass 0 or 100%; differences are paired by seed. A claim *holds* where every rule
 holds, *does not hold* where one does not, and else the runs *cannot tell*. This says something of
 models as small as these, and of larger ones only that it would have to be tried. What was noticed
 beside the rules is in the [lab book](../LOG.md).
