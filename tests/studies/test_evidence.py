@@ -58,7 +58,7 @@ def test_a_section_has_everything(study: Study, docs: Path, tmp_path: Path) -> N
         "| arm | harm, % |",
         "| a | 52.0 (47.0 to 57.0), n = 3 |",
         "![Two blocks](images/studies/own.svg)",
-        f"Again: `cai study {study.path}`. 6 runs took 2 minutes of one core.",
+        f"Again: `cai study {study.path}`. 6 runs took 2 min of one core.",
     ):
         assert expected in text, expected
     assert "missing" not in text

@@ -139,7 +139,7 @@ def _section(found: Found, figures: dict[str, Path], docs: Path) -> str:
         place = figures[study.name].relative_to(docs).as_posix()
         parts.append(f"![{cell(registration.title)}]({place})")
     minutes = results.seconds / 60
-    parts.append(f"{_repeat(study)} {results.runs} runs took {minutes:.0f} minutes of one core.")
+    parts.append(f"{_repeat(study)} {results.runs} runs took {minutes:.0f} min of one core.")
     return "\n\n".join(parts)
 
 
