@@ -109,6 +109,20 @@ def test_many_measures_have_rows(write_study: Write, docs: Path, tmp_path: Path)
     assert "| m4, % | 52.0 (47.0 to 57.0), n = 3 |  |" in text
 
 
+def test_what_somebody_noticed_stands_at_its_study(
+    study: Study, docs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    write_evidence([study], out, docs)
+    assert "Noticed" not in (docs / "evidence.md").read_text()
+    (docs / "evidence/own.md").write_text("It is *odd*.\n")
+    write_results(study, results_of(study, {"a": {"harm": A}, "b": {"harm": B}}), out)
+    write_evidence([study], out, docs)
+    assert (
+        "\n\n**Noticed beside the rules.** It is *odd*.\n\n" in (docs / "evidence.md").read_text()
+    )
+
+
 def test_the_document_can_be_made_again_from_itself(
     study: Study, docs: Path, tmp_path: Path
 ) -> None:

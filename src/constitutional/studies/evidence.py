@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from constitutional.recipe.reading import text_of
 from constitutional.runs.files import atomic_write, make_folder
 from constitutional.studies.reading import Study
 from constitutional.studies.results import STUDY, Results, again, as_stored, read_results
@@ -24,10 +25,10 @@ Each study was registered before it was run: its arms, seeds, measures and rules
 whose fingerprint the results carry ([studies.md](studies.md)). Intervals are 95%, Student's t over
 seeds, and can pass 0 or 100%; differences are paired by seed. A claim *holds* where every rule
 holds, *does not hold* where one does not, and else the runs *cannot tell*. This says something of
-models as small as these, and of larger ones only that it would have to be tried. What was noticed
-beside the rules is in the [lab book](../LOG.md).
+models as small as these, and of larger ones only that it would have to be tried.
 
-This file is generated: `cai study evidence`. The numbers are in [evidence.json](evidence.json)."""
+This file is generated: `cai study evidence`. What was noticed beside the rules was written by hand,
+in `evidence/NAME.md`, when the results were there. The numbers: [evidence.json](evidence.json)."""
 
 
 class Found(NamedTuple):
@@ -133,6 +134,7 @@ def _section(found: Found, figures: dict[str, Path], docs: Path) -> str:
         rules_table(registration, results),
         measures_table(registration, results),
         *notes(results),
+        *_noticed(study, docs),
         *remarks,
     ]
     if study.name in figures:
@@ -141,6 +143,16 @@ def _section(found: Found, figures: dict[str, Path], docs: Path) -> str:
     minutes = results.seconds / 60
     parts.append(f"{_repeat(study)} {results.runs} runs took {minutes:.0f} min of one core.")
     return "\n\n".join(parts)
+
+
+def _noticed(study: Study, docs: Path) -> list[str]:
+    """What somebody wrote about the results, where ``evidence/NAME.md`` is there."""
+    path = docs / "evidence" / f"{study.name}.md"
+    return (
+        [f"**Noticed beside the rules.** {text_of(path, 'a note').strip()}"]
+        if path.is_file()
+        else []
+    )
 
 
 def _repeat(study: Study) -> str:
