@@ -7,9 +7,11 @@ process takes its share, so that the number of processes changes no step.
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from accelerate import PartialState
 from accelerate.utils import gather_object
@@ -33,6 +35,20 @@ def number() -> int:
 def is_main() -> bool:
     """Whether this is the one that writes results and shows progress."""
     return number() == 0
+
+
+def leave() -> NoReturn:
+    """End this process, which has done its part, at once and with success.
+
+    The groups are left and what waits for the end is called, but the interpreter is not taken
+    apart: gloo's threads may outlive it even so and then abort (PyTorch's issue 190489), and what
+    was trained would count as failed.
+    """
+    PartialState().destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def sharding() -> str | None:

@@ -14,6 +14,7 @@ import torch
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 
+from constitutional import processes
 from constitutional.jobs import read_job
 from constitutional.jobs.running import run_job
 from constitutional.runs import QuietProgress
@@ -27,5 +28,4 @@ PartialState._prepare_backend = gloo
 torch.distributed.init_process_group("gloo")
 for path in sys.argv[1:]:
     run_job(read_job(Path(path)), QuietProgress())
-# or gloo's threads may outlive the interpreter, which then ends in an abort
-torch.distributed.destroy_process_group()
+processes.leave()

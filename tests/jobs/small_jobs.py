@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from constitutional import processes
 from constitutional.dialogue import Conversation, PromptRecord
 from constitutional.jobs import (
     Finetuning,
@@ -106,6 +105,4 @@ if __name__ == "__main__":
 
     for path in sys.argv[1:]:
         run_job(read_job(Path(path)), QuietProgress())
-    # or gloo's threads may outlive the interpreter, which then ends in an abort
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    processes.leave()

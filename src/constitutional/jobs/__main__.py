@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from transformers.utils import logging
 
 from constitutional import processes
@@ -37,7 +36,7 @@ def main() -> None:
         _tell(str(error), *failure)
         raise SystemExit(2) from None
     if processes.count() > 1:
-        PartialState().destroy_process_group()
+        processes.leave()
 
 
 def _tell(sentence: str, failure: Path | None = None) -> None:
